@@ -1,0 +1,20 @@
+"""A small ResNet on scikit-learn's 8x8 handwritten digits: the whole way from config to result in well under a minute.
+
+  python -m zeroinit.main --config=configs/digits.py --workdir=runs/first
+
+WRN-16-1, 110 updates, 2 CPU cores; about 98 % test accuracy. With --config.depth=100 one sees what the papers
+are about: none stays at chance, while batch_norm, zeroinit and fixup train.
+"""
+
+from zeroinit.config import base_config
+
+
+def get_config(method='zeroinit'):
+  config = base_config(method)
+  config.dataset = 'digits'
+  config.crop = 'none'  # the digits are centred in 8x8 pixels
+  config.flip = False
+  config.width = 1
+  config.epochs = 5.0
+  config.learning_rate = 2.0**-4
+  return config

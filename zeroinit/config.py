@@ -1,0 +1,142 @@
+"""The fields of a run's config, what each means, and whether their values go together."""
+
+import dataclasses
+import math
+
+from ml_collections import ConfigDict, config_dict
+
+from zeroinit import methods
+from zeroinit.errors import UserError
+
+# ZI, sections 3 and 4: what a run on CIFAR-10 must share with the paper's to stand beside its numbers. The rest is what
+# the paper varies. A run that is only shorter is called 'shortened', any other 'own'.
+CIFAR10_PROTOCOL = {
+    'epochs': 200.0,
+    'momentum': 0.9,
+    'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
+    'weight_decay_on': 'kernels',
+    'drop_every': 1 / 20,
+    'crop': ('reflect', 'zero'),  # the paper does not say which
+    'flip': True,
+}
+
+# May differ between a run and its continuation, since they change no number.
+NOT_COMPARED = ('data_dir', 'checkpoint_seconds', 'tensorboard', 'profile')
+
+
+def base_config(method):
+  """Every field of a run, at the ZeroInit paper's protocol for CIFAR-10. `method` is the name of a row of METHODS."""
+  config = ConfigDict()
+
+  # Data.
+  config.dataset = 'cifar10'  # a file of zeroinit/data
+  config.data_dir = ''  # where to look for it; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets
+  config.crop = 'reflect'  # pad by 4 pixels and crop: 'reflect', 'zero', or 'none'
+  config.flip = True  # mirror half of the training images
+
+  # Network: WRN-depth-width with a method in the place of normalization.
+  config.depth = 16
+  config.width = 4
+  config.method = method_fields(method)
+  config.dtype = 'float32'  # of the computation, or 'bfloat16'; parameters and loss are float32 in both
+  config.remat = False  # recompute blocks in the backward pass: less memory, more work
+
+  # Optimization.
+  config.batch_size = 64  # examples per update, over all devices
+  config.micro_batches = 1  # parts of a batch whose gradients are accumulated
+  config.learning_rate = 0.125
+  config.epochs = 200.0
+  config.drop_every = 1 / 20  # of the run: the rate is constant for half of it, then halved at once and this often
+  config.momentum = 0.9
+  config.weight_decay = 5e-4
+  config.weight_decay_on = 'kernels'  # or 'all_but_norm', or 'all'
+  config.seed = 0
+
+  # Record keeping.
+  config.evaluations = 20  # evenly spaced over the run
+  config.eval_batch_size = 1000
+  config.checkpoint_seconds = 60.0  # at most so much work is lost when a run is killed
+  config.tensorboard = True  # write TensorBoard events beside metrics.jsonl
+  config.profile = False  # trace a few steps into workdir/profile, for xprof
+  return config
+
+
+def method_fields(name):
+  """The `method` part of a config: the row's name and its fields, each of which may be overridden."""
+  row = methods.row(name)
+  fields = ConfigDict({'name': name, **dataclasses.asdict(row)})
+  del fields.alpha
+  fields.alpha = config_dict.placeholder(object)  # a number, 'inverse_sqrt_d' or None: no one type
+  fields.alpha = row.alpha
+  return fields
+
+
+def method_of(config):
+  """The `Method` that config.method describes. Raises UserError where a value is none it can have."""
+  fields = config.method.to_dict()
+  del fields['name']
+  if fields['alpha'] == 'none':  # as a flag says it
+    fields['alpha'] = None
+  return methods.Method(**fields)
+
+
+def method_label(config):
+  """The row's name, and the fields in which the config departs from it."""
+  return methods.label(config.method.name, method_of(config))
+
+
+def protocol(config):
+  """'paper', 'shortened' (the paper's in fewer epochs) or 'own': how a run's numbers may be compared."""
+  if config.dataset != 'cifar10':
+    return 'own'
+  departs = {field for field, value in CIFAR10_PROTOCOL.items()
+             if config[field] not in (value if isinstance(value, tuple) else (value,))}
+  if departs == {'epochs'} and config.epochs < CIFAR10_PROTOCOL['epochs']:
+    return 'shortened'
+  return 'own' if departs else 'paper'
+
+
+def check(config):
+  """Raises UserError, naming the field and what to do, where a value or a combination of values makes no sense."""
+  def need(condition, message):
+    if not condition:
+      raise UserError(message)
+
+  def positive(field):
+    need(math.isfinite(config[field]) and config[field] > 0, f'{field} is {config[field]}; it must be positive')
+
+  def one_of(field, *values):
+    need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}')
+
+  for field in ('batch_size', 'micro_batches', 'learning_rate', 'epochs', 'evaluations', 'eval_batch_size'):
+    positive(field)
+  one_of('crop', 'reflect', 'zero', 'none')
+  one_of('dtype', 'float32', 'bfloat16')
+  one_of('weight_decay_on', 'kernels', 'all_but_norm', 'all')
+  need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
+  need(0 < config.drop_every <= 1, f'drop_every is {config.drop_every}; it is a fraction of the run, above 0 and up to 1')
+  need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
+       f'weight_decay is {config.weight_decay}; it must be zero or positive')
+  need(0 <= config.seed < 2**32, f'seed is {config.seed}; it must be from 0 to 2^32 - 1')
+  need(config.checkpoint_seconds >= 0, f'checkpoint_seconds is {config.checkpoint_seconds}; it must be zero or positive')
+
+  method = method_of(config)
+  methods.row(config.method.name)
+  batch, parts = config.batch_size, config.micro_batches
+  need(batch % parts == 0, f'micro_batches is {parts}, which does not divide batch_size {batch}')
+  need(method.norm != 'batch' or parts == 1,
+       f'batch norm takes its statistics over the whole batch, which micro_batches={parts} never has in one piece; '
+       'use micro_batches=1, or ghost_norm with a ghost_size that divides the micro-batch')
+  ghost = min(method.ghost_size, batch)
+  need(method.norm != 'ghost' or (batch // parts) % ghost == 0,
+       f'method.ghost_size is {method.ghost_size}, which does not divide '
+       + (f'the micro-batch of {batch // parts} (batch_size {batch} / micro_batches {parts})' if parts > 1
+          else f'batch_size {batch}'))
+
+
+def notes(config):
+  """Lines to say at the start of a run: what a config means where that is not what its words say."""
+  method = method_of(config)
+  if method.norm == 'ghost' and method.ghost_size > config.batch_size:
+    yield (f'ghost_size {method.ghost_size} is larger than batch_size {config.batch_size}: '
+           f'one ghost batch of {config.batch_size}')

@@ -1,0 +1,34 @@
+"""Trains one network.
+
+  python -m zeroinit.main --config=configs/digits.py --workdir=runs/first
+  python -m zeroinit.main --config=configs/cifar10.py:fixup --workdir=runs/fixup --config.learning_rate=0.25
+
+After the colon stands the name of a method, a row of METHODS in zeroinit/methods.py. Any field of the config can be
+overridden; they are listed, with their meaning, in zeroinit/config.py. The same command with the same workdir goes on
+where it was stopped. Exit codes: 0 finished or diverged, 2 a mistake in the command or its surroundings, 130 and 143
+stopped by SIGINT and SIGTERM with everything saved.
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from zeroinit import command_line
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and the method: FILE.py:METHOD.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
+
+
+def main(argv):
+  from zeroinit.train import Stopped, train  # jax takes a second, and --help need not wait for it
+
+  try:
+    train(CONFIG.value, WORKDIR.value, config_flags.get_override_values(flags.FLAGS['config']))
+  except Stopped as stopped:
+    sys.exit(128 + stopped.signal)
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'workdir'])
+  command_line.run(main)

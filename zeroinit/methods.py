@@ -1,0 +1,93 @@
+"""What is compared: each method is a row of METHODS. Read this file first.
+
+A row says what a residual network does instead of (or with) batch normalization. The network itself is
+one visible line, `shortcut + alpha * h`, in `resnet.py`; what each field does there is in `layers.py`.
+Adding one's own method is adding a row.
+
+ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321).
+"""
+
+import dataclasses
+import math
+
+from zeroinit.errors import UserError
+
+INVERSE_SQRT_D = 'inverse_sqrt_d'  # alpha = 1/sqrt(d), d the number of residual blocks (not layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """The choices in which methods differ. `dataclasses.replace(row, field=...)` makes a new ablation.
+
+  Raises:
+    UserError: a value outside its range, or a combination that cannot train.
+  """
+
+  norm: str = 'none'  # before each ReLU: 'batch' (the whole global batch), 'ghost' (groups of ghost_size), 'none'
+  ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
+  biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
+  alpha: float | str | None = None  # initial multiplier of every residual branch, trained; None: no multiplier
+  merge_scale: float = 1.0  # fixed factor on (shortcut + branch)
+  dropout: float = 0.0  # probability of dropping a pooled feature before the classifier
+  zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
+  depth_init: bool = False  # FX rule 2: the other convolutions of a branch start at He * L^(-1/(2m-2))
+  scalar_rate: float = 1.0  # learning rate of alpha and the scalar biases, relative to the rest
+
+  def __post_init__(self):
+    if self.norm not in ('none', 'batch', 'ghost'):
+      raise UserError(f"method.norm is {self.norm!r}; it must be 'none', 'batch' or 'ghost'")
+    if self.biases not in ('none', 'channel', 'scalar'):
+      raise UserError(f"method.biases is {self.biases!r}; it must be 'none', 'channel' or 'scalar'")
+    if self.ghost_size < 1:
+      raise UserError(f'method.ghost_size is {self.ghost_size}; it must be at least 1')
+    if not 0 <= self.dropout < 1:
+      raise UserError(f'method.dropout is {self.dropout}; it is the probability of dropping, from 0 to below 1')
+    if not (math.isfinite(self.merge_scale) and self.merge_scale > 0):
+      raise UserError(f'method.merge_scale is {self.merge_scale}; it must be a positive number')
+    if not (math.isfinite(self.scalar_rate) and self.scalar_rate >= 0):
+      raise UserError(f'method.scalar_rate is {self.scalar_rate}; it must be zero or a positive number')
+    if self.alpha not in (None, INVERSE_SQRT_D):
+      if isinstance(self.alpha, (str, bool)) or not math.isfinite(self.alpha):
+        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D} or none')
+      if self.alpha == 0 and self.zero_init:
+        raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
+                        'branches would stay dead for ever; use one of the two')
+
+
+METHODS = {
+    # With normalization. ZI's "batch normalization" is ghost_norm everywhere but in its Figures 3 and 4.
+    'batch_norm': Method(norm='batch'),
+    'ghost_norm': Method(norm='ghost', ghost_size=64),
+    # Without: ZI, Table 1.
+    'none': Method(),
+    'biases': Method(biases='channel'),
+    'dropout': Method(dropout=0.6),
+    'multiplier': Method(alpha=0.0),  # SK calls it SkipInit (alpha = 0)
+    'biases_dropout': Method(biases='channel', dropout=0.6),
+    'zeroinit': Method(biases='channel', dropout=0.6, alpha=0.0),  # SK: regularized SkipInit
+    'zeroinit_no_dropout': Method(biases='channel', alpha=0.0),
+    # SK: is it the multiplier, or that the branch starts small?
+    'skipinit_alpha_1': Method(alpha=1.0),
+    'skipinit_alpha_inverse_sqrt_d': Method(alpha=INVERSE_SQRT_D),
+    'divide_by_sqrt2': Method(merge_scale=math.sqrt(0.5)),
+    # FX: four rules; the last two rows keep its scalars (rules 3 and 4) and only one of its two rules of initialization.
+    'fixup': Method(biases='scalar', alpha=1.0, zero_init=True, depth_init=True),
+    'fixup_dropout': Method(biases='scalar', alpha=1.0, zero_init=True, depth_init=True, dropout=0.6),
+    'fixup_zero_only': Method(biases='scalar', alpha=1.0, zero_init=True),
+    'fixup_rescale_only': Method(biases='scalar', alpha=1.0, depth_init=True),
+}
+
+
+def row(name):
+  """The method of that name. Raises UserError, listing the names, where there is none."""
+  if name not in METHODS:
+    raise UserError(f'unknown method {name!r}; the rows of METHODS are: {", ".join(METHODS)}')
+  return METHODS[name]
+
+
+def label(name, method):
+  """The row's name, followed by the fields in which `method` departs from it: 'zeroinit(dropout=0.2)'."""
+  changed = [f'{field.name}={getattr(method, field.name)}'
+             for field in dataclasses.fields(Method)
+             if getattr(method, field.name) != getattr(row(name), field.name)]
+  return f'{name}({", ".join(changed)})' if changed else name

@@ -1,0 +1,75 @@
+"""What a run says while it works: a moving line on a terminal, one line per evaluation elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+
+
+class Progress:
+  """Speaks on standard output.
+
+  Attributes:
+    steps: updates in the whole run.
+    steps_per_epoch: updates in an epoch.
+  """
+
+  def __init__(self, steps, steps_per_epoch):
+    self.steps, self.steps_per_epoch = steps, steps_per_epoch
+    self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+    self._status = self._console.status('') if self._console.is_terminal else None
+    self._started = None  # (time, step) of the first update, for the estimate
+
+  def __enter__(self):
+    if self._status:
+      self._status.start()
+    return self
+
+  def __exit__(self, *error):
+    if self._status:
+      self._status.stop()
+
+  def say(self, line):
+    """A line that stays."""
+    self._console.print(line)
+    sys.stdout.flush()
+
+  def start(self, step):
+    """Says that updates begin now, after `step` of them."""
+    self._started = time.monotonic(), step
+
+  def doing(self, line):
+    """What the moving line says while there is no step to report; nothing where there is no moving line."""
+    if self._status:
+      self._status.update(line)
+
+  def moved(self, step, images_per_second):
+    """Moves the line, where there is one."""
+    if self._status:
+      self._status.update(f'epoch {step / self.steps_per_epoch:.2f} of {self.steps / self.steps_per_epoch:g}  '
+                          f'{images_per_second:,.0f} images/s  {self.time_left(step)}')
+
+  def evaluated(self, record):
+    """One line for one evaluation; `record` is a line of metrics.jsonl."""
+    speed = record['images_per_second']
+    self.say(f'epoch {record["epoch"]:6.2f} of {self.steps / self.steps_per_epoch:g}  '
+             f'test accuracy {record["test_accuracy"]:.4f}  train loss {record["train_loss"]:.4f}  '
+             f'rate {record["learning_rate"]:.3g}  '
+             + (f'{speed:,.0f} images/s  ' if speed else '') + self.time_left(record['step']))
+
+  def time_left(self, step):
+    """'1:02:03 left', by the mean speed since `start`."""
+    started, first = self._started
+    if step >= self.steps:
+      return 'done'
+    if step == first:
+      return ''
+    seconds = (time.monotonic() - started) / (step - first) * (self.steps - step)
+    return duration(seconds) + ' left'
+
+
+def duration(seconds):
+  """A length of time as people read it: '0:42', '1:02:03'."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'

@@ -1,0 +1,80 @@
+"""From a config to what a training step is made of: the network, the schedule, and the devices."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zeroinit import data
+from zeroinit.config import method_of
+from zeroinit.optimizer import Schedule, halving
+from zeroinit.resnet import WideResNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """Everything in which one compiled program differs from another. Learning rate and seed are not in it.
+
+  Attributes:
+    net: the network.
+    schedule: the learning rate as a factor on the one that is tuned.
+    batch_size: examples per update, over all devices.
+    micro_batches: parts into which a batch is cut, whose gradients are accumulated.
+    momentum, weight_decay, weight_decay_on: see `optimizer`.
+    crop, flip, mean, std: see `batch`.
+    image_shape: (height, width, channels).
+    mesh: the devices, on one axis 'data' along which a batch is divided.
+  """
+
+  net: nn.Module
+  schedule: Schedule
+  batch_size: int
+  micro_batches: int
+  momentum: float
+  weight_decay: float
+  weight_decay_on: str
+  crop: str
+  flip: bool
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  image_shape: tuple[int, int, int]
+  mesh: Mesh
+
+  @property
+  def replicated(self):
+    """The sharding of what every device holds whole."""
+    return NamedSharding(self.mesh, PartitionSpec())
+
+  def divided(self, axis=0):
+    """The sharding of a batch whose examples lie along `axis`."""
+    return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, 'data'))
+
+
+def network(config):
+  """The network that a config describes."""
+  dtype = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype]
+  num_classes = data.source(config.dataset).NUM_CLASSES
+  return WideResNet(config.depth, config.width, method_of(config), num_classes, dtype, config.remat)
+
+
+def make_recipe(config, train_examples, devices=None):
+  """The recipe that a config describes, for a training set of that size.
+
+  A (micro-)batch that the device count does not divide uses the largest number of devices that divides it.
+  devices: those to use; default all.
+  """
+  devices = devices or jax.devices()
+  micro_batch = config.batch_size // config.micro_batches
+  used = next(n for n in range(len(devices), 0, -1) if micro_batch % n == 0)
+  source = data.source(config.dataset)
+  return Recipe(
+      net=network(config),
+      schedule=halving(config.epochs, config.batch_size, config.drop_every, train_examples),
+      batch_size=config.batch_size, micro_batches=config.micro_batches,
+      momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
+      crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=source.IMAGE_SHAPE,
+      mesh=jax.make_mesh((used,), ('data',), (jax.sharding.AxisType.Auto,), devices=np.array(devices[:used])))

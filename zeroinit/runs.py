@@ -1,0 +1,197 @@
+"""A run is a directory: config.json, metrics.jsonl, result.json, checkpoints/, TensorBoard events.
+
+Every file is written whole and put in place by rename, so a reader never sees half of one, whenever the run is killed.
+Numbers that are not finite are null in JSON.
+"""
+
+import functools
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+
+import jax
+from etils import epath
+
+from zeroinit.checkpoints import Checkpoints
+from zeroinit.config import NOT_COMPARED, base_config
+from zeroinit.errors import UserError
+from zeroinit.recipe import network
+
+
+class Run:
+  """The directory of one run.
+
+  Attributes:
+    workdir: absolute path.
+    records: what metrics.jsonl holds, a dict per evaluation, by step.
+    checkpoints: see `zeroinit.checkpoints`.
+  """
+
+  def __init__(self, workdir):
+    """Raises UserError where workdir is something else than a directory, or metrics.jsonl is damaged."""
+    if not str(workdir):
+      raise UserError('the workdir is empty; say where the run is to be kept: --workdir=runs/NAME')
+    self.workdir = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+    if self.workdir.exists() and not self.workdir.is_dir():
+      raise UserError(f'workdir {self.workdir} is a file; it must be a directory, or not exist yet')
+    self.checkpoints = Checkpoints(self.workdir / 'checkpoints')
+    metrics = self.workdir / 'metrics.jsonl'
+    self.records = [_parse(line, metrics) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+  @property
+  def result(self):
+    """What result.json holds, or None where the run has not finished."""
+    path = self.workdir / 'result.json'
+    return _parse(path.read_text(), path) if path.exists() else None
+
+  def claim(self, config):
+    """Writes config.json, or, where there is one, makes sure that it is the same run that goes on.
+
+    Raises:
+      UserError: the directory holds a run of another config, or cannot be written.
+    """
+    path = self.workdir / 'config.json'
+    if path.exists():
+      differences = list(_differences(_flat(_parse(path.read_text(), path)), _flat(config.to_dict())))
+      if differences:
+        raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
+                        f'(there -> here): {"; ".join(differences)}')
+      return
+    try:
+      self.workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
+    write_json(path, config.to_dict())
+
+  def record(self, record):
+    """Adds one evaluation to metrics.jsonl."""
+    self.records.append(finite(record))
+    self._write_metrics()
+
+  def cut(self, step):
+    """Forgets evaluations after `step`, from where the run goes on."""
+    kept = [record for record in self.records if record['step'] <= step]
+    if len(kept) < len(self.records):
+      self.records = kept
+      self._write_metrics()
+
+  def finish(self, result):
+    """Writes result.json: the run is over."""
+    write_json(self.workdir / 'result.json', result)
+
+  def _write_metrics(self):
+    lines = [json.dumps(record, allow_nan=False) + '\n' for record in self.records]
+    write(self.workdir / 'metrics.jsonl', ''.join(lines))
+
+
+def load(workdir):
+  """The network of a run and its variables, from the newest checkpoint.
+
+  Returns:
+    net: flax module; variables: {'params': ..., 'batch_stats': ...} for `net.apply`, as numpy arrays.
+
+  Raises:
+    UserError: workdir is not the directory of a run, or holds no checkpoint that can be read.
+  """
+  run = Run(workdir)
+  path = run.workdir / 'config.json'
+  if not path.exists():
+    raise UserError(f'{run.workdir} is not the directory of a run: it holds no config.json')
+  state = run.checkpoints.restore()
+  if state is None:
+    raise UserError(f'{run.workdir} holds no checkpoint that can be read')
+  return network(read_config(path)), {'params': state['params'], 'batch_stats': state['batch_stats']}
+
+
+def read_config(path):
+  """The config in a config.json. Raises UserError where the file is damaged or from another version."""
+  saved = _parse(epath.Path(path).read_text(), path)
+  try:
+    config = base_config(saved['method']['name'])
+    with config.unlocked():
+      config.update({name: value for name, value in saved.items() if name != 'method'})
+    config.method.update(saved['method'])
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(f'{path} is not the config of a run of this version: {error}') from error
+  return config
+
+
+def write(path, text):
+  """Writes a file whole: beside its place, then by rename. On object stores a write is whole in any case."""
+  path = epath.Path(path)
+  try:
+    if '://' in str(path):
+      path.write_text(text)
+      return
+    beside = path.with_name(f'{path.name}.{os.getpid()}')
+    with open(beside, 'w') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(beside, path)
+  except OSError as error:
+    raise UserError(f'cannot write {path}: {error.strerror}; what was written before is intact, '
+                    'and the same command goes on from there') from error
+
+
+def write_json(path, value):
+  write(path, json.dumps(finite(value), indent=2, allow_nan=False) + '\n')
+
+
+def finite(value):
+  """The value with every number that is not finite replaced by None, as JSON has none."""
+  if isinstance(value, dict):
+    return {name: finite(item) for name, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [finite(item) for item in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def environment():
+  """What else a number may depend on: device, CPU threads, versions, and the code's revision."""
+  device = jax.devices()[0]
+  names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+  return {'device': f'{jax.device_count()} x {device.device_kind}', 'threads': len(os.sched_getaffinity(0)),
+          'versions': versions, 'git_revision': git_revision()}
+
+
+@functools.cache
+def git_revision():
+  """The revision of this code, with '-dirty' where files have changed since; None outside a git checkout."""
+  here = os.path.dirname(__file__)
+  git = ['git', '-C', here, 'describe', '--always', '--dirty', '--exclude=*', '--abbrev=40']
+  try:
+    return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+
+def _parse(text, path):
+  try:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+      raise ValueError('not an object')
+    return value
+  except ValueError as error:
+    raise UserError(f'{path} is damaged ({error}); move it away to go on without it') from error
+
+
+def _flat(config, prefix=''):
+  """{'method.alpha': 0.0, ...} of a nested config, without the fields that are not compared."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{name}.')
+    elif prefix + name not in NOT_COMPARED:
+      flat[prefix + name] = value
+  return flat
+
+
+def _differences(there, here):
+  for name in sorted(there.keys() | here.keys()):
+    if there.get(name) != here.get(name):
+      yield f'{name} {there.get(name)} -> {here.get(name)}'

@@ -1,0 +1,171 @@
+"""State -> `train_step(recipe, state, batch)` -> State: one update of the network, and many of them in one dispatch.
+
+Arrays are placed on one mesh axis 'data' with `NamedSharding`, under plain `jax.jit`: the program means the same on
+1, 2 or 8 devices, and batch norm means the global batch.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from zeroinit import batch as batches
+from zeroinit.optimizer import heavy_ball, l2_penalty
+
+DIVERGED_ABOVE = 1e3  # cross-entropy, once it has been below: an unnormalized network of depth 100 starts above
+SUMMED = ('cross_entropy', 'l2', 'gradient_norm')
+
+
+@flax.struct.dataclass
+class State:
+  """All that changes in a run, or that one compiled program takes as an input. Saved whole in a checkpoint.
+
+  Attributes:
+    step: int32, updates done so far.
+    params, batch_stats: variables of the network; batch_stats is {} without a norm.
+    momentum: state of the optimizer.
+    learning_rate: float32, before the schedule's factor.
+    seed: uint32.
+    sums: sums over the steps of the current epoch, float32: SUMMED, and `steps`.
+    settled: bool, whether the cross-entropy has ever been below DIVERGED_ABOVE.
+    diverged: bool; no step is taken once it is set.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  momentum: Any
+  learning_rate: jax.Array
+  seed: jax.Array
+  sums: dict[str, jax.Array]
+  settled: jax.Array
+  diverged: jax.Array
+
+
+def init_state(recipe, learning_rate, seed):
+  """The state before the first update, on every device of the recipe's mesh."""
+  return _init_state(recipe, jnp.float32(learning_rate), jnp.uint32(seed))
+
+
+@partial(jax.jit, static_argnums=0)
+def _init_state(recipe, learning_rate, seed):
+  images = jnp.zeros((1, *recipe.image_shape))
+  variables = recipe.net.init(batches.key_for(batches.INIT, seed), images, train=False)
+  state = State(
+      step=jnp.int32(0), params=variables['params'], batch_stats=variables.get('batch_stats', {}),
+      momentum=_optimizer(recipe).init(variables['params']), learning_rate=learning_rate, seed=seed,
+      sums=_no_sums(), settled=jnp.bool_(False), diverged=jnp.bool_(False))
+  return lax.with_sharding_constraint(state, recipe.replicated)
+
+
+def train_step(recipe, state, batch):
+  """One update by the mean cross-entropy of the batch plus L2. batch: see `zeroinit.batch`.
+
+  v <- momentum * v + gradient, w <- w - rate * v.
+  """
+  cross_entropy, gradient, batch_stats = _gradient(recipe, state, batch)
+  l2, l2_gradient = jax.value_and_grad(l2_penalty)(state.params, recipe.weight_decay, recipe.weight_decay_on)
+  gradient = jax.tree.map(jnp.add, gradient, l2_gradient)
+  direction, momentum = _optimizer(recipe).update(gradient, state.momentum, state.params)
+  rate = state.learning_rate * recipe.schedule.factor(state.step)
+  params = jax.tree.map(lambda w, v: w - rate * v, state.params, direction)
+
+  measured = {'cross_entropy': cross_entropy, 'l2': l2, 'gradient_norm': optax.global_norm(gradient), 'steps': 1.0}
+  settled = state.settled | (cross_entropy < DIVERGED_ABOVE)
+  diverged = ~jnp.isfinite(cross_entropy + l2) | (settled & (cross_entropy > DIVERGED_ABOVE))
+  return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, momentum=momentum,
+                       sums=jax.tree.map(jnp.add, state.sums, measured), settled=settled, diverged=diverged)
+
+
+def _gradient(recipe, state, batch):
+  """Mean cross-entropy, its gradient, and the running statistics, accumulated over micro-batches.
+
+  Micro-batches are consecutive parts of the batch, so that ghost batches are the same however many there are.
+  """
+  dropout_key = batches.key_for(batches.DROPOUT, state.seed, state.step)
+
+  def loss(params, part):
+    variables = {'params': params, 'batch_stats': state.batch_stats}
+    images = batches.standardize(part['image'], recipe.mean, recipe.std)
+    logits, changed = recipe.net.apply(variables, images, train=True, example=part['example'],
+                                       mutable=['batch_stats'], rngs={'dropout': dropout_key})
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, part['label']).mean()
+    return cross_entropy, changed.get('batch_stats', {})
+
+  def accumulate(total, part):
+    (cross_entropy, batch_stats), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, part)
+    return jax.tree.map(jnp.add, total, (cross_entropy, gradient, batch_stats)), None
+
+  parts = jax.tree.map(lambda x: x.reshape(recipe.micro_batches, -1, *x.shape[1:]), batch)
+  parts = lax.with_sharding_constraint(parts, recipe.divided(axis=1))
+  nothing = jax.tree.map(jnp.zeros_like, (jnp.float32(0), state.params, state.batch_stats))
+  total, _ = lax.scan(accumulate, nothing, parts)
+  return jax.tree.map(lambda x: x / recipe.micro_batches, total)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def train_steps(recipe, state, images, labels, until):
+  """Updates from state.step to `until`, which must not lie beyond the epoch's end; fewer where the run diverges.
+
+  images: uint8 [n, height, width, channels], the whole training set; labels: int32 [n]. The state is given up.
+  """
+  epoch = state.step // recipe.schedule.steps_per_epoch
+  first = epoch * recipe.schedule.steps_per_epoch
+  order = batches.epoch_order(state.seed, epoch, len(images))
+  state = state.replace(sums=jax.tree.map(lambda x: jnp.where(state.step == first, 0, x), state.sums))
+
+  def update(state):
+    place = (state.step - first) * recipe.batch_size
+    example = lax.dynamic_slice_in_dim(order, place, recipe.batch_size)
+    example = lax.with_sharding_constraint(example, recipe.divided())
+    batch = batches.draw(images, labels, example, state.seed, epoch, recipe.crop, recipe.flip)
+    return train_step(recipe, state, batch)
+
+  state = lax.while_loop(lambda state: (state.step < until) & ~state.diverged, update, state)
+  return lax.with_sharding_constraint(state, recipe.replicated)
+
+
+@partial(jax.jit, static_argnums=0)
+def score(recipe, state, images, labels):
+  """Number of images classified correctly, and the sum of their cross-entropies, in evaluation mode.
+
+  images: uint8 [batch, height, width, channels]; labels: int32 [batch], negative where an image only fills the batch.
+  """
+  images, labels = lax.with_sharding_constraint((images, labels), recipe.divided())
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  logits = recipe.net.apply(variables, batches.standardize(images, recipe.mean, recipe.std), train=False)
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+  correct = (labels >= 0) & (logits.argmax(-1) == labels)
+  return correct.sum(), jnp.where(labels >= 0, cross_entropy, 0).sum()
+
+
+def in_batches(recipe, images, labels, batch_size):
+  """A test set cut into batches for `score`, on the devices; the last is filled up, so that each image counts once.
+
+  Returns a list of (images, labels). A batch is rounded up to a multiple of the device count.
+  """
+  devices = recipe.mesh.size
+  batch_size = -(-min(batch_size, len(images)) // devices) * devices
+  missing = -len(images) % batch_size
+  images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+  labels = np.concatenate([labels, np.full(missing, -1, labels.dtype)])
+  starts = range(0, len(images), batch_size)
+  return [jax.device_put((images[i : i + batch_size], labels[i : i + batch_size]), recipe.divided()) for i in starts]
+
+
+def means(state):
+  """Means of SUMMED over the steps of the current epoch so far (device arrays)."""
+  return {name: state.sums[name] / state.sums['steps'] for name in SUMMED}
+
+
+def _no_sums():
+  return {name: jnp.float32(0) for name in (*SUMMED, 'steps')}
+
+
+def _optimizer(recipe):
+  return heavy_ball(recipe.momentum, recipe.net.method.scalar_rate)

@@ -1,0 +1,241 @@
+"""train(config, workdir): config -> recipe -> State -> updates -> evaluations -> result.json."""
+
+import contextlib
+import signal
+import threading
+import time
+
+import flax
+import jax
+from clu import parameter_overview
+
+from zeroinit import data, runs
+from zeroinit.config import check, method_label, notes, protocol
+from zeroinit.events import Events
+from zeroinit.layers import initial_alpha
+from zeroinit.progress import Progress
+from zeroinit.recipe import make_recipe
+from zeroinit.resnet import alphas
+from zeroinit.step import in_batches, init_state, means, score, train_steps
+
+DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
+PROFILED = range(2, 5)  # dispatches that config.profile traces; the first ones warm up
+
+
+class Stopped(Exception):
+  """The run was asked to stop by signal number `signal`, and has saved its state: the same command goes on."""
+
+  def __init__(self, number):
+    super().__init__(f'stopped by {signal.Signals(number).name}')
+    self.signal = number
+
+
+def train(config, workdir, overrides=None):
+  """Trains the network that a config describes; goes on where an earlier call with the same workdir stopped.
+
+  Args:
+    config: see `zeroinit.config.base_config`.
+    workdir: directory of the run; made where it does not exist.
+    overrides: what the user changed in the config, {name: value}, for the record.
+
+  Returns:
+    What result.json holds: status ('done' or 'diverged'), the settings, the last accuracy and losses, the environment.
+
+  Raises:
+    UserError: a value that cannot be, a missing data set, a workdir that holds another run or cannot be written.
+    Stopped: SIGTERM or SIGINT came; the state has been saved.
+  """
+  check(config)
+  run = runs.Run(workdir)
+  run.claim(config)
+  if run.result:
+    print(f'{run.workdir} is finished: {_outcome(run.result)}; a new run needs a new workdir', flush=True)
+    return run.result
+  with _signals() as stop_signals, contextlib.closing(run.checkpoints):
+    return _Training(config, run, stop_signals).to_the_end(overrides or {})
+
+
+class _Training:
+  """One attempt at a run, alone or after others that were stopped."""
+
+  def __init__(self, config, run, stop_signals):
+    self.config, self.run, self.stop_signals = config, run, stop_signals
+    self.began = time.monotonic()
+    self.dataset = data.source(config.dataset).load(config.data_dir)
+    self.recipe = make_recipe(config, len(self.dataset.train_images))
+    self.schedule = self.recipe.schedule
+    self.evaluations = {round((i + 1) / config.evaluations * self.schedule.steps) for i in range(config.evaluations)}
+
+  def to_the_end(self, overrides):
+    """Goes on with the run, or begins it, until it is done or has diverged, and returns its result."""
+    with Progress(self.schedule.steps, self.schedule.steps_per_epoch) as self.progress:
+      self._start()
+      while not self.state.diverged:
+        if self.step in self.evaluations and self.step not in (record['step'] for record in self.run.records):
+          self._evaluate()
+        if self.step == self.schedule.steps:
+          break
+        if self.stop_signals or time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+          self._save()
+        if self.stop_signals:
+          self.progress.say(f'stopped at step {self.step:,}; the same command goes on from there')
+          raise Stopped(self.stop_signals[0])
+        self._advance()
+      self._save()
+      result = self._result(overrides)
+      self.run.finish(result)
+      self.progress.say(f'{_outcome(result)}, {result["seconds"]:.0f} s; see {self.run.workdir}')
+    return result
+
+  def _start(self):
+    """The state to begin with, the data on the devices, the programs compiled."""
+    config, recipe, dataset = self.config, self.recipe, self.dataset
+    self.progress.doing('initializing')
+    self.state = init_state(recipe, config.learning_rate, config.seed)
+    for line in _introduction(config, recipe, dataset, self.state):
+      self.progress.say(line)
+    saved = self.run.checkpoints.restore(recipe.replicated, say=self.progress.say)
+    if saved:
+      self.state = flax.serialization.from_state_dict(self.state, saved)
+      self.progress.say(f'going on from step {int(self.state.step):,} of {self.schedule.steps:,}')
+    elif self.run.records:
+      self.progress.say('no checkpoint to go on from: beginning again')
+    self.step = int(self.state.step)
+    self.run.cut(self.step)
+    self.events = Events(self.run.workdir, self.step) if config.tensorboard else None
+    self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
+
+    self.train_set = jax.device_put((dataset.train_images, dataset.train_labels), recipe.replicated)
+    self.test_set = in_batches(recipe, dataset.test_images, dataset.test_labels, config.eval_batch_size)
+    self.progress.doing('compiling')
+    compiling = time.monotonic()
+    self.state = train_steps(recipe, self.state, *self.train_set, until=self.step)  # no update yet
+    jax.block_until_ready(self.state)
+    self.progress.say(f'compiled in {time.monotonic() - compiling:.1f} s')
+
+    self.saved_at = time.monotonic()
+    self.dispatches = 0
+    self.updates = 1  # in the next dispatch
+    self.images, self.images_seconds = 0, 0.0  # trained on since the last evaluation, and how long that took
+    self.progress.start(self.step)
+
+  def _advance(self):
+    """One dispatch: updates up to the next evaluation or the epoch's end, or as many as take DISPATCH_SECONDS."""
+    per_epoch = self.schedule.steps_per_epoch
+    next_epoch = (self.step // per_epoch + 1) * per_epoch
+    next_evaluation = min(step for step in self.evaluations if step > self.step)
+    until = min(self.step + self.updates, next_epoch, next_evaluation)
+    if self.config.profile and self.dispatches == PROFILED.start:
+      jax.profiler.start_trace(str(self.run.workdir / 'profile'))
+    started = time.monotonic()
+    self.state = jax.block_until_ready(train_steps(self.recipe, self.state, *self.train_set, until=until))
+    took = time.monotonic() - started
+    self.dispatches += 1
+    if self.config.profile and self.dispatches == PROFILED.stop:
+      jax.profiler.stop_trace()
+
+    done = int(self.state.step) - self.step
+    self.step += done
+    self.images += done * self.config.batch_size
+    self.images_seconds += took
+    self.updates = max(1, min(8 * self.updates, round(done * DISPATCH_SECONDS / took)))
+    self.progress.moved(self.step, self.images / self.images_seconds)
+
+  def _evaluate(self):
+    """Scores the test set and writes the record of this step, unless asked to stop before the end."""
+    self.progress.doing('evaluating')
+    correct, cross_entropy = 0, 0.0
+    for images, labels in self.test_set:
+      scores = score(self.recipe, self.state, images, labels)
+      correct, cross_entropy = correct + int(scores[0]), cross_entropy + float(scores[1])
+      if self.stop_signals:
+        return
+    examples = len(self.dataset.test_labels)
+    record = {
+        'step': self.step, 'epoch': self.step / self.schedule.steps_per_epoch, **self._train_means(),
+        'test_accuracy': correct / examples, 'test_loss': cross_entropy / examples,
+        'learning_rate': self.config.learning_rate * float(self.schedule.factor(self.step - 1)),
+        'images_per_second': self.images / self.images_seconds if self.images else None,
+        'seconds': self.seconds_before + time.monotonic() - self.began,
+    }
+    multipliers = alphas(self.state.params)
+    if multipliers:
+      record['alpha'] = multipliers
+    self.run.record(record)
+    if self.events:
+      self.events.write(self.run.records[-1])
+    self.progress.evaluated(self.run.records[-1])
+    self.images, self.images_seconds = 0, 0.0
+
+  def _train_means(self):
+    """Training loss and its parts, and the norm of the gradient: means over the epoch that ends here, or so far."""
+    mean = {name: float(value) for name, value in means(self.state).items()}
+    return {'train_loss': mean['cross_entropy'] + mean['l2'], 'train_cross_entropy': mean['cross_entropy'],
+            'train_l2': mean['l2'], 'gradient_norm': mean['gradient_norm']}
+
+  def _save(self):
+    self.run.checkpoints.save(self.step, flax.serialization.to_state_dict(self.state))
+    self.saved_at = time.monotonic()
+
+  def _result(self, overrides):
+    """A run's outcome: of the last step, never of the best one. A diverged run has no accuracy."""
+    config, diverged = self.config, bool(self.state.diverged)
+    last = {} if diverged else self.run.records[-1]
+    accuracies = [record['test_accuracy'] for record in self.run.records]
+    return {
+        'status': 'diverged' if diverged else 'done', 'method': method_label(config),
+        'dataset': config.dataset, 'data': self.dataset.title, 'network': self.recipe.net.title,
+        'depth': config.depth, 'width': config.width, 'batch_size': config.batch_size,
+        'learning_rate': config.learning_rate,
+        'test_accuracy': last.get('test_accuracy'), 'test_loss': last.get('test_loss'),
+        'best_test_accuracy': max(accuracies, default=None), **self._train_means(),
+        'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
+        'seed': config.seed, 'protocol': protocol(config), 'overrides': overrides, **runs.environment(),
+    }
+
+
+def _introduction(config, recipe, dataset, state):
+  """Lines that say what is about to happen, with every value that follows from others."""
+  schedule, net = recipe.schedule, recipe.net
+  devices, used = jax.device_count(), recipe.mesh.size
+  yield (f'{net.title} with {method_label(config)}, on {dataset.title}: {len(dataset.train_images):,} training and '
+         f'{len(dataset.test_images):,} test images; protocol: {protocol(config)}')
+  yield (f'{schedule.steps:,} steps in {config.epochs:g} epochs of {schedule.steps_per_epoch:,}, batch size '
+         f'{config.batch_size}, on {used} of {devices} {jax.devices()[0].platform} device(s)')
+  rate = config.learning_rate
+  yield (f'learning rate {rate:g}, halved {len(schedule.drops)} times from step '
+         f'{schedule.drops[0] if schedule.drops else schedule.steps:,} on, at the end '
+         f'{rate * float(schedule.factor(schedule.steps - 1)):.3g}')
+  if net.method.alpha is not None:
+    yield f'alpha starts at {initial_alpha(net.method, net.num_blocks):g} in all {net.num_blocks} blocks'
+  if used < devices:
+    yield f'{devices} devices do not divide a batch of {config.batch_size // config.micro_batches}: using {used}'
+  yield from notes(config)
+  yield parameter_overview.get_parameter_overview(state.params, include_stats=False)
+
+
+def _outcome(result):
+  accuracy = result['test_accuracy']
+  return (f'{result["status"]} after {result["steps"]:,} steps'
+          + ('' if accuracy is None else f', test accuracy {accuracy:.4f}'))
+
+
+@contextlib.contextmanager
+def _signals():
+  """While open, SIGTERM and SIGINT only add their number to the list it gives; a second SIGINT interrupts at once."""
+  received = []
+
+  def receive(number, frame):
+    if number == signal.SIGINT and number in received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  if threading.current_thread() is not threading.main_thread():
+    yield received  # Python lets only the main thread handle signals
+    return
+  before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+  try:
+    yield received
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
