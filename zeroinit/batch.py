@@ -46,7 +46,7 @@ def draw(images, labels, example, seed, epoch, crop, flip):
       columns = jnp.where(jax.random.bernoulli(mirror), columns[::-1], columns)
     image = images[index, _reflect(rows, height)[:, None], _reflect(columns, width)[None, :]]
     if crop == 'zero':
-      inside = ((0 <= rows) & (rows < height))[:, None] & ((0 <= columns) & (columns < width))
+      inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
       image = jnp.where(inside[:, :, None], image, 0)
     return image
 

@@ -1,5 +1,7 @@
 """How every command here starts and fails: a user's mistake is one line on standard error and a non-zero exit code."""
 
+import os
+import re
 import signal
 import sys
 import traceback
@@ -15,17 +17,19 @@ MISTAKE = 2  # exit code
 def run(main):
   """absl's `app.run(main)`, with `--jax_*` flags, and without a traceback for what the user can mend."""
   jax.config.config_with_absl()
-  flags.FLAGS.set_default('verbosity', logging.WARNING)  # the libraries report every step at INFO
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:
     _fail(error)
   except OSError as error:
     _fail(f'{error.strerror or error}' + (f': {error.filename}' if error.filename else ''))
-  except RuntimeError as error:
-    if 'Unable to initialize backend' in str(error) or 'RESOURCE_EXHAUSTED' in str(error):
-      _fail(_about_device(str(error)))
-    raise
+  except (RuntimeError, AssertionError) as error:
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      _fail('the device has too little memory: try --config.remat, or more --config.micro_batches '
+            f'({_first_line(error)})')
+    if not _raised_in(error, 'xla_bridge.py'):
+      raise
+    _fail(f'no device to run on: JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS", "")!r} ({_first_line(error)})')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
 
@@ -35,32 +39,47 @@ def _fail(message):
   sys.exit(MISTAKE)
 
 
-def _about_device(message):
-  first = message.strip().splitlines()[0]
-  if 'RESOURCE_EXHAUSTED' in message:
-    return f'the device has too little memory: try --config.remat, or more --config.micro_batches ({first})'
-  return f'{first}; JAX_PLATFORMS says which devices to use: cpu, cuda or tpu'
+def _first_line(error):
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _raised_in(error, file):
+  return traceback.extract_tb(error.__traceback__)[-1].filename.endswith(file)
 
 
 def _parse(argv):
   """absl's parsing of the command line, with every failure as a UserError."""
   try:
     rest = flags.FLAGS(argv)
+    if 'config' in flags.FLAGS:
+      hasattr(flags.FLAGS.config, 'lock')  # a missing file is an error only once somebody looks
   except UserError:
     raise
-  except flags.Error as error:
-    raise UserError(' '.join(str(error).split('Error whilst parsing config file:')[0].split())
-                    if 'Traceback' not in str(error) else str(error).strip().splitlines()[-1]) from error
-  except Exception as error:
-    raise UserError(_about_config(error)) from error
+  except Exception as error:  # a config file is Python, so anything can come out of it
+    raise UserError(_what_went_wrong(error)) from error
+  if flags.FLAGS['verbosity'].using_default_value:
+    flags.FLAGS.verbosity = logging.WARNING  # at INFO the libraries report their every step
   if rest[1:]:
     raise UserError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
   return rest
 
 
-def _about_config(error):
-  """What went wrong while a config file was loaded, and where in it."""
+def _what_went_wrong(error):
+  """One line about an exception that came out of parsing flags or loading a config file."""
+  text = str(error.args[0]) if error.args else type(error).__name__
   if isinstance(error, SyntaxError):
     return f'{error.filename}:{error.lineno}: {error.msg}'
-  message = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-  return f'the config: {message}'
+  if isinstance(error, OSError):
+    return f'the config file cannot be read: {str(error).splitlines()[-1].split("to load: ")[-1].strip()}'
+  if _raised_in(error, 'config_dict.py') and isinstance(error, AttributeError):
+    name, *suggestion = re.findall(r'"?\b([\w.]+)\b"?', text.replace(r'\n', ' ').replace('Did you mean', ''))
+    return f'the config has no field {name}' + (f'; did you mean {suggestion[0]}?' if suggestion else '')
+  if "has no attribute 'get_config'" in text:
+    return 'the config file has no function get_config'
+  if isinstance(error, flags.Error) and 'Traceback' not in text:
+    return ' '.join(text.split())
+  last = text.strip().splitlines()[-1]
+  if 'Traceback' in text:  # of the error that came out of the file, as text
+    return f'the config file fails: {last}'
+  where = traceback.extract_tb(error.__traceback__)[-1]
+  return f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}'

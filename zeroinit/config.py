@@ -114,11 +114,13 @@ def check(config):
   one_of('dtype', 'float32', 'bfloat16')
   one_of('weight_decay_on', 'kernels', 'all_but_norm', 'all')
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
-  need(0 < config.drop_every <= 1, f'drop_every is {config.drop_every}; it is a fraction of the run, above 0 and up to 1')
+  need(0 < config.drop_every <= 1,
+       f'drop_every is {config.drop_every}; it is a fraction of the run, above 0 and up to 1')
   need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
        f'weight_decay is {config.weight_decay}; it must be zero or positive')
   need(0 <= config.seed < 2**32, f'seed is {config.seed}; it must be from 0 to 2^32 - 1')
-  need(config.checkpoint_seconds >= 0, f'checkpoint_seconds is {config.checkpoint_seconds}; it must be zero or positive')
+  need(config.checkpoint_seconds >= 0,
+       f'checkpoint_seconds is {config.checkpoint_seconds}; it must be zero or positive')
 
   method = method_of(config)
   methods.row(config.method.name)

@@ -11,12 +11,12 @@ stopped by SIGINT and SIGTERM with everything saved.
 
 import sys
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from zeroinit import command_line
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and the method: FILE.py:METHOD.')
+CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
 
 

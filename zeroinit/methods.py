@@ -70,7 +70,7 @@ METHODS = {
     'skipinit_alpha_1': Method(alpha=1.0),
     'skipinit_alpha_inverse_sqrt_d': Method(alpha=INVERSE_SQRT_D),
     'divide_by_sqrt2': Method(merge_scale=math.sqrt(0.5)),
-    # FX: four rules; the last two rows keep its scalars (rules 3 and 4) and only one of its two rules of initialization.
+    # FX: four rules. The last two rows keep its scalars (rules 3 and 4) and only one of the rules of initialization.
     'fixup': Method(biases='scalar', alpha=1.0, zero_init=True, depth_init=True),
     'fixup_dropout': Method(biases='scalar', alpha=1.0, zero_init=True, depth_init=True, dropout=0.6),
     'fixup_zero_only': Method(biases='scalar', alpha=1.0, zero_init=True),

@@ -1,7 +1,6 @@
 """From a config to what a training step is made of: the network, the schedule, and the devices."""
 
 import dataclasses
-import math
 
 import flax.linen as nn
 import jax

@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from zeroinit.convolution import LAYOUT, convolve
+
+
+@pytest.mark.parametrize('kernel_size, padded', [(1, False), (3, False), (3, True), (7, True)])
+@pytest.mark.parametrize('size, stride', [(8, 1), (8, 2), (9, 2), (8, 3)])
+def test_gradients_are_those_of_xla(size, kernel_size, stride, padded):
+  padding = ((kernel_size - 1) // 2 * padded,) * 2
+  keys = jax.random.split(jax.random.key(0), 3)
+  inputs = jax.random.normal(keys[0], (4, size, size, 3))
+  kernel = jax.random.normal(keys[1], (kernel_size, kernel_size, 3, 5))
+
+  def plain(inputs, kernel):
+    return lax.conv_general_dilated(inputs, kernel, (stride, stride), (padding, padding), dimension_numbers=LAYOUT)
+
+  def ours(inputs, kernel):
+    return convolve(inputs, kernel, (stride, stride), (padding, padding))
+
+  expected, expected_gradient = jax.vjp(plain, inputs, kernel)
+  actual, gradient = jax.vjp(ours, inputs, kernel)
+  np.testing.assert_array_equal(actual, expected)
+  cotangent = jax.random.normal(keys[2], expected.shape)
+  for want, got in zip(expected_gradient(cotangent), gradient(cotangent), strict=True):
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=2e-6 * float(jnp.abs(want).max()), rtol=0)
+
+
+def test_unequal_padding_and_sides():
+  inputs = jax.random.normal(jax.random.key(0), (2, 10, 7, 3))
+  kernel = jax.random.normal(jax.random.key(1), (3, 2, 3, 4))
+  args = ((2, 1), ((0, 1), (1, 0)))
+  plain = jax.grad(lambda x, k: (lax.conv_general_dilated(x, k, *args, dimension_numbers=LAYOUT) ** 2).sum(), (0, 1))
+  ours = jax.grad(lambda x, k: (convolve(x, k, *args) ** 2).sum(), (0, 1))
+  for want, got in zip(plain(inputs, kernel), ours(inputs, kernel), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,90 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zeroinit.layers import GhostNorm, dropout
+
+
+def images(batch=12, key=0):
+  """Images whose channels differ in mean and scale."""
+  x = jax.random.normal(jax.random.key(key), (batch, 5, 4, 3))
+  return x * jnp.array([1.0, 3.0, 0.2]) + jnp.array([0.0, 2.0, -1.0])
+
+
+def variables(seed=1):
+  keys = jax.random.split(jax.random.key(seed), 4)
+  params = {'scale': 1 + 0.3 * jax.random.normal(keys[0], (3,)), 'bias': jax.random.normal(keys[1], (3,))}
+  stats = {'mean': jax.random.normal(keys[2], (3,)), 'var': jnp.exp(jax.random.normal(keys[3], (3,)))}
+  return {'params': params, 'batch_stats': stats}
+
+
+def flax_batch_norm(train):
+  return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)
+
+
+@pytest.mark.parametrize('group_size', [None, 12, 64])
+def test_one_group_is_flax_batch_norm(group_size):
+  def ours(x, params):
+    return GhostNorm(group_size).apply(variables() | {'params': params}, x, train=True, mutable=['batch_stats'])
+
+  def theirs(x, params):
+    return flax_batch_norm(True).apply(variables() | {'params': params}, x, mutable=['batch_stats'])
+
+  params = variables()['params']
+  for got, want in zip(jax.tree.leaves(ours(images(), params)), jax.tree.leaves(theirs(images(), params)), strict=True):
+    np.testing.assert_allclose(got, want, rtol=2e-6, atol=2e-6)
+  gradient = lambda apply: jax.grad(lambda x, params: (apply(x, params)[0] ** 3).sum(), (0, 1))(images(), params)
+  for got, want in zip(jax.tree.leaves(gradient(ours)), jax.tree.leaves(gradient(theirs)), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+
+
+def test_evaluation_is_flax_batch_norm():
+  np.testing.assert_allclose(GhostNorm(4).apply(variables(), images(), train=False),
+                             flax_batch_norm(False).apply(variables(), images()), rtol=1e-6, atol=1e-6)
+
+
+def test_groups_are_separate_batch_norms():
+  got, changed = GhostNorm(4).apply(variables(), images(), train=True, mutable=['batch_stats'])
+  parts = [flax_batch_norm(True).apply(variables(), images()[i : i + 4], mutable=['batch_stats']) for i in (0, 4, 8)]
+  np.testing.assert_allclose(got, jnp.concatenate([part for part, _ in parts]), rtol=2e-6, atol=2e-6)
+  for name in ('mean', 'var'):  # one update a step, with the mean over the groups
+    want = np.mean([stats['batch_stats'][name] for _, stats in parts], 0)
+    np.testing.assert_allclose(changed['batch_stats'][name], want, rtol=2e-6, atol=2e-6)
+
+
+def test_two_constants_become_minus_and_plus_one():
+  x = jnp.concatenate([jnp.full((2, 1, 1, 1), 3.0), jnp.full((2, 1, 1, 1), 7.0)])
+  params = {'params': {'scale': jnp.ones(1), 'bias': jnp.zeros(1)},
+            'batch_stats': {'mean': jnp.zeros(1), 'var': jnp.ones(1)}}
+  y, _ = GhostNorm().apply(params, x, train=True, mutable=['batch_stats'])
+  np.testing.assert_allclose(y.ravel(), [-1, -1, 1, 1], atol=1e-5)
+  y, _ = GhostNorm(2).apply(params, x, train=True, mutable=['batch_stats'])
+  np.testing.assert_allclose(y.ravel(), [0, 0, 0, 0], atol=1e-5)
+
+
+def test_a_size_that_does_not_divide_is_refused():
+  with pytest.raises(ValueError, match='5 does not divide a batch of 12'):
+    GhostNorm(5).apply(variables(), images(), train=True, mutable=['batch_stats'])
+
+
+def test_statistics_are_float32_in_bfloat16_computation():
+  got, changed = GhostNorm().apply(variables(), images().astype(jnp.bfloat16), train=True, mutable=['batch_stats'])
+  assert got.dtype == jnp.bfloat16
+  assert {x.dtype for x in jax.tree.leaves(changed)} == {jnp.dtype('float32')}
+
+
+def test_dropout_depends_on_the_example_not_on_its_place():
+  features, example = jax.random.normal(jax.random.key(0), (6, 40)), jnp.array([7, 3, 11, 0, 5, 2])
+  whole = dropout(0.6, features, jax.random.key(1), example)
+  np.testing.assert_array_equal(dropout(0.6, features[2:4], jax.random.key(1), example[2:4]), whole[2:4])
+  np.testing.assert_array_equal(dropout(0.6, features[::-1], jax.random.key(1), example[::-1]), whole[::-1])
+  assert (dropout(0.6, features, jax.random.key(2), example) != whole).any()
+
+
+def test_dropout_drops_at_its_rate_and_keeps_the_mean():
+  dropped = dropout(0.6, jnp.ones((200, 500)), jax.random.key(0), jnp.arange(200))
+  assert set(np.unique(dropped)) == {0.0, np.float32(2.5)}
+  deviation = np.sqrt(0.6 * 0.4 / dropped.size)  # of the dropped share
+  assert abs(float((dropped == 0).mean()) - 0.6) < 5 * deviation

@@ -1,0 +1,222 @@
+"""CIFAR-10 from whatever copy is at hand, without TensorFlow: TFDS (array_record or TFRecord), or the original archive.
+
+Decoded images are kept in a cache, so that only the first start decodes. Nothing is ever downloaded.
+"""
+
+import hashlib
+import io
+import os
+import pathlib
+import pickle
+import re
+import tarfile
+import zipfile
+
+import numpy as np
+
+from zeroinit.data import Dataset
+from zeroinit.errors import UserError
+
+NUM_CLASSES = 10
+IMAGE_SHAPE = (32, 32, 3)
+MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images, by channel
+
+SPLITS = {'train': 50_000, 'test': 10_000}
+ARCHIVES = ('cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz')
+FOLDERS = ('cifar-10-batches-py', 'cifar-10-batches-bin')
+BATCHES = {'train': [f'data_batch_{i}' for i in range(1, 6)], 'test': ['test_batch']}
+DOWNLOAD = 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz'
+
+
+def load(data_dir=''):
+  """CIFAR-10.
+
+  Args:
+    data_dir: a TFDS directory (which holds cifar10/3.0.2), the folder cifar-10-batches-py or cifar-10-batches-bin or
+      the one that holds it, or the archive of either or the folder that holds it. Empty: $TFDS_DATA_DIR, then
+      ~/tensorflow_datasets.
+
+  Raises:
+    UserError: there is no CIFAR-10 there (the message says what to do), or a file of it is damaged.
+  """
+  path = _find(data_dir)
+  cached = _cache_directory() / f'cifar10-{_checksum(path)}.npz'
+  try:
+    with np.load(cached) as arrays:
+      return Dataset(str(arrays['title']), *(arrays[name] for name in _ARRAYS))
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    pass  # not there yet, or damaged: decode again
+  dataset = _checked(_read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path), path)
+  _keep(dataset, cached)
+  return dataset
+
+
+_ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+
+
+def _find(data_dir):
+  """The TFDS version directory, the folder of batches, or the archive, in the order in which they are preferred."""
+  roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
+  roots = [pathlib.Path(root).expanduser().absolute() for root in roots if root]
+  for root in roots:
+    if root.is_file():
+      return root
+    versions = sorted(root.glob('cifar10/*/dataset_info.json'), reverse=True)
+    candidates = [version.parent for version in versions]
+    candidates += [root] if (root / 'dataset_info.json').exists() else []
+    folders = [root, *(root / name for name in FOLDERS)]
+    candidates += [folder for folder in folders if list(folder.glob('data_batch_1*'))]
+    candidates += [root / name for name in ARCHIVES if (root / name).exists()]
+    if candidates:
+      return candidates[0]
+  places = ' and in '.join(str(root) + ('' if root.exists() else ' (which does not exist)') for root in roots)
+  raise UserError(f'no CIFAR-10 in {places}: neither cifar10/VERSION of TFDS, nor {" or ".join(FOLDERS)}, nor their '
+                  f'archive. Download {DOWNLOAD} and pass --config.data_dir=THE_FOLDER_IT_IS_IN; nothing is '
+                  'downloaded by itself')
+
+
+def _checksum(path):
+  """Of the names and contents of the source's files."""
+  total = hashlib.sha256()
+  for file in [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()):
+    with open(file, 'rb') as opened:
+      total.update(file.name.encode() + hashlib.file_digest(opened, 'sha256').digest())
+  return total.hexdigest()[:16]
+
+
+def _read_tfds(path):
+  import tensorflow_datasets as tfds  # a second to import, and not needed from the cache
+
+  try:
+    builder = tfds.builder_from_directory(path)
+    arrays = []
+    for split in SPLITS:
+      examples = list(_tfds_examples(builder, split))
+      arrays += [np.stack([example['image'] for example in examples]),
+                 np.array([example['label'] for example in examples], np.int32)]
+  except UserError:
+    raise
+  except Exception as error:  # every layer of the readers has its own kinds
+    raise UserError(f'the CIFAR-10 in {path} cannot be read: {_first_line(error)}') from error
+  title = 'CIFAR-10'
+  if builder.info.features['image'].encoding_format == 'jpeg':  # the real one is lossless
+    quality = re.search(r'quality (\d+)', builder.info.description or '')
+    title += f', JPEG q{quality[1]} copy' if quality else ', JPEG copy'
+  return title, *arrays
+
+
+def _tfds_examples(builder, split):
+  """The examples of a split, in order, each with a decoded image."""
+  for file in builder.info.splits[split].filepaths:
+    if not os.path.exists(file):
+      raise UserError(f'the TFDS copy of CIFAR-10 lacks its file {file}')
+  if builder.info.file_format.value == 'tfrecord':
+    import grain  # TFDS itself needs TensorFlow for TFRecord
+
+    for file in builder.info.splits[split].filepaths:
+      for record in grain.experimental.TFRecordIterDataset(str(file)):
+        yield builder.info.features.deserialize_example_np(record)
+    return
+  source = builder.as_data_source(split)
+  for start in range(0, len(source), 1000):
+    yield from source.__getitems__(range(start, min(start + 1000, len(source))))
+
+
+def _read_batches(path):
+  """The original format: a folder, or its archive, of batches in either of its two forms."""
+  files = _archive_files(path) if path.is_file() else {file.name: file for file in path.iterdir()}
+  arrays = []
+  for split in SPLITS:
+    parts = []
+    for batch in BATCHES[split]:
+      for name, read in ((batch, _unpickle), (batch + '.bin', _split_records)):
+        if name in files:
+          content = files[name] if path.is_file() else files[name].read_bytes()
+          parts.append(read(content, path / name))
+          break
+      else:
+        raise UserError(f'the CIFAR-10 in {path} is not whole: it lacks {batch} or {batch}.bin')
+    images, labels = zip(*parts, strict=True)
+    images = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    arrays += [np.ascontiguousarray(images), np.concatenate(labels).astype(np.int32)]
+  return 'CIFAR-10', *arrays
+
+
+def _archive_files(path):
+  """{name: content} of the batches in an archive. Nothing is extracted to disk."""
+  wanted = {name + end for names in BATCHES.values() for name in names for end in ('', '.bin')}
+  try:
+    with tarfile.open(path) as archive:
+      members = [member for member in archive if member.isfile() and os.path.basename(member.name) in wanted]
+      return {os.path.basename(member.name): archive.extractfile(member).read() for member in members}
+  except (tarfile.TarError, OSError, EOFError) as error:
+    raise UserError(f'{path} is not an archive of CIFAR-10, or damaged: {_first_line(error)}') from error
+
+
+def _unpickle(content, path):
+  """A batch of cifar-10-batches-py: uint8 [n, 3072] and n labels."""
+  try:
+    batch = _Unpickler(io.BytesIO(content), encoding='bytes').load()
+    images, labels = np.asarray(batch[b'data']), np.asarray(batch[b'labels'])
+    if images.dtype != np.uint8 or images.shape != (len(labels), 3072):
+      raise ValueError(f'images are {images.dtype} {images.shape}, for {len(labels)} labels')
+  except Exception as error:  # a damaged pickle raises nearly anything
+    raise UserError(f'{path} is not a batch of CIFAR-10, or damaged: {_first_line(error)}') from error
+  return images, labels
+
+
+class _Unpickler(pickle.Unpickler):
+  """Builds NumPy arrays and nothing else, since a pickle may otherwise run any code."""
+
+  ALLOWED = (('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode'),
+             ('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'))
+
+  def find_class(self, module, name):
+    if (module, name) not in self.ALLOWED:
+      raise pickle.UnpicklingError(f'it asks for {module}.{name}, which a batch of images does not need')
+    return super().find_class(module.replace('numpy.core', 'numpy._core'), name)
+
+
+def _split_records(content, path):
+  """A batch of cifar-10-batches-bin: records of one byte of label and 3072 bytes of image."""
+  if not content or len(content) % 3073:
+    raise UserError(f'{path} is not a batch of CIFAR-10, or cut off: {len(content):,} bytes are not a multiple of 3073')
+  records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
+  return records[:, 1:], records[:, 0]
+
+
+def _checked(arrays, path):
+  """The Dataset, if it is what CIFAR-10 looks like. A part of it is said to be one in the title."""
+  dataset = Dataset(*arrays)
+  for split, examples in SPLITS.items():
+    images, labels = getattr(dataset, f'{split}_images'), getattr(dataset, f'{split}_labels')
+    if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE:
+      raise UserError(f'the {split} images in {path} are {images.dtype} {images.shape[1:]}, not uint8 {IMAGE_SHAPE}')
+    if labels.min() < 0 or labels.max() >= NUM_CLASSES:
+      raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to 9')
+    if len(images) != examples:
+      dataset = Dataset(f'{dataset.title}, {len(images):,} of {examples:,} {split} images', *arrays[1:])
+  return dataset
+
+
+def _cache_directory():
+  """$ZEROINIT_CACHE, else a folder in the user's cache directory."""
+  cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  return pathlib.Path(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit').expanduser()
+
+
+def _keep(dataset, path):
+  """Writes the cache. A cache that cannot be written costs only time, so that is said and no more."""
+  beside = path.with_name(f'{path.name}.{os.getpid()}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(beside, 'wb') as file:
+      np.savez(file, title=dataset.title, **{name: getattr(dataset, name) for name in _ARRAYS})
+    os.replace(beside, path)
+  except OSError as error:
+    beside.unlink(missing_ok=True)
+    print(f'decoded images are not kept for the next start: {error.strerror}: {path}', flush=True)
+
+
+def _first_line(error):
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
