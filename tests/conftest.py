@@ -3,7 +3,9 @@
 import os
 import pathlib
 
-os.environ['JAX_PLATFORMS'] = 'cpu'  # before jax is imported
+# Before jax is imported. The tests compile much and run little, so the compiler need not try hard.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0 ' + os.environ.get('XLA_FLAGS', '')
 
 import jax
 import pytest
@@ -17,11 +19,6 @@ SHARED = pathlib.Path(__file__).parents[2] / 'shared'
 def own_cache(tmp_path_factory, monkeypatch):
   """Decoded data sets of tests never land in the user's cache."""
   monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
-
-
-@pytest.fixture
-def one_device():
-  return jax.devices()[:1]
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def train_step(recipe, state, batch):
   rate = state.learning_rate * recipe.schedule.factor(state.step)
   params = jax.tree.map(lambda w, v: w - rate * v, state.params, direction)
 
-  measured = {'cross_entropy': cross_entropy, 'l2': l2, 'gradient_norm': optax.global_norm(gradient), 'steps': 1.0}
+  measured = {'cross_entropy': cross_entropy, 'l2': l2, 'gradient_norm': optax.tree.norm(gradient), 'steps': 1.0}
   settled = state.settled | (cross_entropy < DIVERGED_ABOVE)
   diverged = ~jnp.isfinite(cross_entropy + l2) | (settled & (cross_entropy > DIVERGED_ABOVE))
   return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, momentum=momentum,

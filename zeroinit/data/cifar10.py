@@ -3,6 +3,7 @@
 Decoded images are kept in a cache, so that only the first start decodes. Nothing is ever downloaded.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -214,7 +215,8 @@ def _keep(dataset, path):
       np.savez(file, title=dataset.title, **{name: getattr(dataset, name) for name in _ARRAYS})
     os.replace(beside, path)
   except OSError as error:
-    beside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      beside.unlink()
     print(f'decoded images are not kept for the next start: {error.strerror}: {path}', flush=True)
 
 

@@ -1,0 +1,229 @@
+"""Every form of CIFAR-10 gives the same images; a damaged one gives a line that names the file."""
+
+import json
+import os
+import pathlib
+import pickle
+import shutil
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+
+from zeroinit import data
+from zeroinit.data import cifar10, digits
+from zeroinit.errors import UserError
+
+TRAIN, TEST = 50, 10  # images in the small copies
+
+
+@pytest.fixture(scope='session')
+def images():
+  """(train images, train labels, test images, test labels), in five training batches and one of test images."""
+  rng = np.random.default_rng(0)
+  return (rng.integers(0, 256, (TRAIN, 32, 32, 3), np.uint8), rng.integers(0, 10, TRAIN).astype(np.int32),
+          rng.integers(0, 256, (TEST, 32, 32, 3), np.uint8), rng.integers(0, 10, TEST).astype(np.int32))
+
+
+def split_in_batches(images):
+  for i in range(5):
+    yield f'data_batch_{i + 1}', images[0][i * 10 : i * 10 + 10], images[1][i * 10 : i * 10 + 10]
+  yield 'test_batch', images[2], images[3]
+
+
+def write_py(folder, images):
+  folder.mkdir(parents=True)
+  for name, pixels, labels in split_in_batches(images):
+    batch = {b'data': pixels.transpose(0, 3, 1, 2).reshape(-1, 3072), b'labels': labels.tolist(), b'batch_label': b'x'}
+    (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+
+
+def write_bin(folder, images):
+  folder.mkdir(parents=True)
+  for name, pixels, labels in split_in_batches(images):
+    records = np.concatenate([labels[:, None].astype(np.uint8), pixels.transpose(0, 3, 1, 2).reshape(-1, 3072)], 1)
+    (folder / f'{name}.bin').write_bytes(records.tobytes())
+
+
+def write_tfds(folder, images):
+  """As TFDS's own builder stores it, in array_record, but from PIL images, which needs no TensorFlow."""
+  import tensorflow_datasets as tfds
+  from PIL import Image
+
+  class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version('3.0.2')
+    name = 'cifar10'
+
+    def _info(self):
+      return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict({
+          'image': tfds.features.Image(shape=(32, 32, 3), encoding_format='png'),
+          'label': tfds.features.ClassLabel(num_classes=10)}))
+
+    def _split_generators(self, manager):
+      return {'train': self._generate_examples(*images[:2]), 'test': self._generate_examples(*images[2:])}
+
+    def _generate_examples(self, pixels, labels):
+      for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        yield i, {'image': Image.fromarray(image), 'label': int(label)}
+
+  Builder(data_dir=folder, file_format='array_record').download_and_prepare()
+
+
+def to_tfrecord(folder):
+  """Turns the array_record copy into a TFRecord copy with the same records."""
+  from array_record.python.array_record_module import ArrayRecordReader
+
+  version = folder / 'cifar10' / '3.0.2'
+  for file in version.glob('*array_record*'):
+    records = ArrayRecordReader(str(file)).read_all()
+    framed = b''.join(struct.pack('<Q', len(record)) + bytes(4) + record + bytes(4) for record in records)
+    file.with_name(file.name.replace('array_record', 'tfrecord')).write_bytes(framed)
+    file.unlink()
+  info = json.loads((version / 'dataset_info.json').read_text())
+  (version / 'dataset_info.json').write_text(json.dumps(info | {'fileFormat': 'tfrecord'}))
+
+
+@pytest.fixture(scope='session')
+def copies(tmp_path_factory, images):
+  """{form: data_dir}"""
+  root = tmp_path_factory.mktemp('cifar10')
+  write_py(root / 'py' / 'cifar-10-batches-py', images)
+  write_bin(root / 'bin' / 'cifar-10-batches-bin', images)
+  for form, name in (('py', 'cifar-10-python.tar.gz'), ('bin', 'cifar-10-binary.tar.gz')):
+    (root / f'{form}_archive').mkdir()
+    with tarfile.open(root / f'{form}_archive' / name, 'w:gz') as archive:
+      archive.add(root / form, arcname='')
+  write_tfds(root / 'array_record', images)
+  shutil.copytree(root / 'array_record', root / 'tfrecord')
+  to_tfrecord(root / 'tfrecord')
+  return {form: root / form for form in ('py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord')}
+
+
+def assert_same(dataset, images):
+  got = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+  for array, expected in zip(got, images, strict=True):
+    assert array.dtype == expected.dtype
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'cache'))
+  return tmp_path / 'cache'
+
+
+@pytest.mark.parametrize('form', ['py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord'])
+def test_every_form_gives_the_same_images(copies, images, form):
+  dataset = cifar10.load(str(copies[form]))
+  assert_same(dataset, images)
+  assert dataset.title == 'CIFAR-10, 50 of 50,000 train images, 10 of 10,000 test images'
+
+
+def test_the_folder_itself_the_archive_itself_and_the_environment(copies, images, monkeypatch):
+  assert_same(cifar10.load(str(copies['py'] / 'cifar-10-batches-py')), images)
+  assert_same(cifar10.load(str(copies['bin_archive'] / 'cifar-10-binary.tar.gz')), images)
+  assert_same(cifar10.load(str(copies['array_record'] / 'cifar10' / '3.0.2')), images)
+  monkeypatch.setenv('TFDS_DATA_DIR', str(copies['tfrecord']))
+  assert_same(cifar10.load(), images)
+
+
+def test_the_second_start_does_not_decode(copies, images, monkeypatch):
+  cifar10.load(str(copies['py']))
+  monkeypatch.setattr(cifar10, '_read_batches', lambda path: pytest.fail('decoded again'))
+  assert_same(cifar10.load(str(copies['py'])), images)
+
+
+def test_a_changed_source_or_a_damaged_cache_is_decoded_again(tmp_path, images, empty_cache):
+  write_bin(tmp_path / 'bin', images)
+  cifar10.load(str(tmp_path / 'bin'))
+  flipped = tuple(array[::-1] for array in images)
+  shutil.rmtree(tmp_path / 'bin')
+  write_bin(tmp_path / 'bin', flipped)
+  assert_same(cifar10.load(str(tmp_path / 'bin')), flipped)
+  for file in empty_cache.iterdir():
+    file.write_bytes(file.read_bytes()[:5000])
+  assert_same(cifar10.load(str(tmp_path / 'bin')), flipped)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(copies, images, tmp_path, monkeypatch, capsys):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'file' / 'cache'))
+  assert_same(cifar10.load(str(copies['py'])), images)
+  assert 'not kept' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('damage, message', [
+    (lambda folder: (folder / 'data_batch_3').unlink(), 'lacks data_batch_3'),
+    (lambda folder: (folder / 'test_batch').write_bytes(b'nonsense'), 'test_batch'),
+    (lambda folder: os.truncate(folder / 'data_batch_2', 999), 'data_batch_2'),
+    (lambda folder: (folder / 'data_batch_1').write_bytes(pickle.dumps({b'data': 3, b'labels': []})), 'data_batch_1'),
+    (lambda folder: (folder / 'data_batch_4').write_bytes(pickle.dumps(print)), 'builtins.print'),
+    (lambda folder: (folder / 'data_batch_4').write_bytes(pickle.dumps(pathlib.Path('x'))), 'pathlib'),
+])
+def test_damaged_batches(tmp_path, images, damage, message):
+  write_py(tmp_path / 'py', images)
+  damage(tmp_path / 'py')
+  with pytest.raises(UserError, match=message):
+    cifar10.load(str(tmp_path / 'py'))
+
+
+def test_damaged_binary_label_and_archive(tmp_path, images):
+  write_bin(tmp_path / 'cut', images)
+  file = tmp_path / 'cut' / 'data_batch_5.bin'
+  whole = file.read_bytes()
+  file.write_bytes(whole[:-1])
+  with pytest.raises(UserError, match=r'data_batch_5\.bin.*3073'):
+    cifar10.load(str(tmp_path / 'cut'))
+  file.write_bytes(b'\x0b' + whole[1:])
+  with pytest.raises(UserError, match='not from 0 to 9'):
+    cifar10.load(str(tmp_path / 'cut'))
+  archive = tmp_path / 'cifar-10-python.tar.gz'
+  archive.write_bytes(b'not an archive')
+  with pytest.raises(UserError, match=r'cifar-10-python\.tar\.gz'):
+    cifar10.load(str(archive))
+
+
+def test_damaged_tfds(copies, tmp_path):
+  shutil.copytree(copies['array_record'], tmp_path / 'tfds')
+  version = tmp_path / 'tfds' / 'cifar10' / '3.0.2'
+  shard = next(version.glob('cifar10-train*'))
+  content = shard.read_bytes()
+  shard.unlink()
+  with pytest.raises(UserError, match=r'lacks its file.*cifar10-train'):
+    cifar10.load(str(tmp_path / 'tfds'))
+  shard.write_bytes(content[:2000])
+  with pytest.raises(UserError, match='cannot be read'):
+    cifar10.load(str(tmp_path / 'tfds'))
+  (version / 'dataset_info.json').write_text('{')
+  with pytest.raises(UserError, match='cannot be read'):
+    cifar10.load(str(tmp_path / 'tfds'))
+
+
+def test_nothing_there_says_where_it_looked_and_what_to_do(tmp_path):
+  with pytest.raises(UserError, match=rf'{tmp_path}/nowhere \(which does not exist\).*tar\.gz.*data_dir'):
+    cifar10.load(str(tmp_path / 'nowhere'))
+
+
+def test_unknown_dataset():
+  with pytest.raises(UserError, match='cifar10, digits'):
+    data.source('mnist')
+
+
+def test_digits_are_split_the_same_way_always():
+  dataset = digits.load()
+  assert dataset.train_images.shape == (1437, 8, 8, 1) and dataset.test_images.shape == (360, 8, 8, 1)
+  assert dataset.train_images.max() == 16
+  assert np.bincount(dataset.test_labels).tolist() == [39, 37, 47, 28, 42, 32, 37, 27, 30, 41]
+  np.testing.assert_allclose(dataset.train_images.mean(), digits.MEAN, atol=0.01)
+  np.testing.assert_allclose(dataset.train_images.std(), digits.STD, atol=0.01)
+
+
+def test_real_cifar10(real_cifar10):
+  dataset = cifar10.load(str(real_cifar10))
+  assert dataset.title == 'CIFAR-10, JPEG q75 copy'
+  assert np.bincount(dataset.train_labels).tolist() == [5000] * 10
+  assert np.bincount(dataset.test_labels).tolist() == [1000] * 10
+  np.testing.assert_allclose(dataset.train_images.mean((0, 1, 2)), cifar10.MEAN, atol=0.2)
+  sample = dataset.train_images[::10].reshape(-1, 3)
+  np.testing.assert_allclose(sample.std(0), cifar10.STD, rtol=0.02)

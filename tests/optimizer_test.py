@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zeroinit.errors import UserError
+from zeroinit.methods import METHODS
+from zeroinit.optimizer import Schedule, chosen, halving, heavy_ball, l2_penalty
+from zeroinit.resnet import WideResNet
+
+
+def params_of(method):
+  net = WideResNet(22, 1, METHODS[method], 10)
+  return jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 8, 8, 3)), train=False), jax.random.key(0))['params']
+
+
+def test_the_papers_run_halves_at_epoch_100_and_every_10_after():
+  schedule = halving(epochs=200, batch_size=64, drop_every=1 / 20, examples=50_000)
+  assert (schedule.steps, schedule.steps_per_epoch) == (156_200, 781)
+  assert schedule.drops == tuple(781 * epoch for epoch in range(100, 200, 10))
+  factors = [float(schedule.factor(781 * epoch + shift)) for epoch, shift in
+             [(0, 0), (100, -1), (100, 0), (110, -1), (110, 0), (190, 0), (200, -1)]]
+  assert factors == [1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 1024, 1 / 1024]
+
+
+def test_the_papers_imagenet_run_halves_at_epoch_45_and_every_5_after():
+  schedule = halving(epochs=90, batch_size=256, drop_every=1 / 18, examples=1_281_167)
+  assert schedule.drops == tuple(schedule.steps_per_epoch * epoch for epoch in range(45, 90, 5))
+  assert float(schedule.factor(schedule.steps - 1)) == 1 / 512
+
+
+@pytest.mark.parametrize('epochs, batch_size', [(1, 64), (0.5, 64), (5, 1437), (0.001, 64)])
+def test_short_runs_keep_the_shape(epochs, batch_size):
+  schedule = halving(epochs, batch_size, 1 / 20, 1437)
+  assert schedule.steps == max(1, round(epochs * (1437 // batch_size)))
+  assert all(schedule.steps // 2 <= drop < schedule.steps for drop in schedule.drops)
+  assert list(schedule.drops) == sorted(schedule.drops)
+
+
+def test_factor_is_exact_inside_jit():
+  schedule = Schedule(100, 10, tuple(range(0, 60)))
+  assert float(jax.jit(schedule.factor)(70)) == 2.0**-60
+
+
+def test_batch_larger_than_the_data():
+  with pytest.raises(UserError, match='1,437'):
+    halving(1, 2000, 1 / 20, 1437)
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('on', ['kernels', 'all_but_norm', 'all'])
+def test_l2_reaches_what_it_names(method, on):
+  """Under the scan a bias is a matrix and alpha a vector, so the shape tells nothing."""
+  params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params_of(method))
+  gradient = jax.grad(l2_penalty)(params, 0.5, on)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+    names = [key.key for key in path]
+    decayed = {'kernels': names[-1] == 'kernel', 'all_but_norm': 'norm' not in names, 'all': True}[on]
+    np.testing.assert_array_equal(leaf, 0.5 if decayed else 0.0, err_msg=str(names))
+
+
+def test_l2_is_half_the_sum_of_squares():
+  params = {'stem': {'kernel': jnp.array([1.0, 2.0]), 'bias': jnp.array([9.0])}}
+  assert float(l2_penalty(params, 0.1, 'kernels')) == pytest.approx(0.5 * 0.1 * 5)
+
+
+@pytest.mark.parametrize('method, scalars', [('fixup', 9 * 5 + 2), ('zeroinit', 9), ('ghost_norm', 0)])
+def test_the_rate_of_scalars_reaches_scalars_only(method, scalars):
+  params = params_of(method)
+  tx = heavy_ball(0.9, scalar_rate=0.1)
+  gradient = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
+  direction, _ = tx.update(gradient, tx.init(gradient), gradient)
+  slow = sum(int((leaf != 1).sum()) for leaf in jax.tree.leaves(direction))
+  assert slow == scalars
+  named = chosen(params, lambda path: path[-1] in ('alpha', 'bias_before', 'bias_after'))
+  for leaf, is_scalar in zip(jax.tree.leaves(direction), jax.tree.leaves(named), strict=True):
+    np.testing.assert_allclose(leaf, 0.1 if is_scalar else 1.0)
+
+
+def test_heavy_ball_by_hand():
+  tx = heavy_ball(0.9, 1.0)
+  w = {'kernel': jnp.array(5.0)}
+  state, v, expected = tx.init(w), 0.0, 5.0
+  for rate, gradient in [(0.1, 2.0), (0.1, -1.0), (0.05, 3.0)]:
+    direction, state = tx.update({'kernel': jnp.array(gradient)}, state, w)
+    w = jax.tree.map(lambda w, d, rate=rate: w - rate * d, w, direction)
+    v = 0.9 * v + gradient
+    expected -= rate * v
+  assert float(w['kernel']) == pytest.approx(expected)

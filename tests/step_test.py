@@ -1,0 +1,171 @@
+"""One update, many updates in a dispatch, micro-batches, devices, evaluation."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zeroinit import step
+from zeroinit.batch import draw, standardize
+from zeroinit.config import base_config
+from zeroinit.data import digits
+from zeroinit.methods import METHODS
+from zeroinit.recipe import make_recipe
+
+DATA = digits.load()
+TRAIN = (DATA.train_images, DATA.train_labels)
+FAST = ('batch_norm', 'ghost_norm', 'zeroinit', 'fixup')
+
+
+def rows(*names, fast=FAST):
+  return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+
+
+def config_of(method, **fields):
+  config = base_config(method)
+  config.update(dataset='digits', depth=10, width=1, batch_size=16, crop='reflect', flip=False, learning_rate=0.05)
+  config.method.ghost_size = 4
+  config.update(fields)
+  return config
+
+
+def recipe_of(config, devices=1):
+  return make_recipe(config, len(DATA.train_images), jax.devices()[:devices])
+
+
+def start(config, devices=1):
+  recipe = recipe_of(config, devices)
+  return recipe, step.init_state(recipe, config.learning_rate, config.seed)
+
+
+def losses(recipe, state, steps):
+  """The cross-entropy of each of the next steps, and the state after them."""
+  values = []
+  for _ in range(steps):
+    state = state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+    state = step.train_steps(recipe, state, *TRAIN, int(state.step) + 1)
+    values.append(float(step.means(state)['cross_entropy']))
+  return np.array(values), state
+
+
+def assert_close(got, want, rtol):
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(1e-3, float(np.abs(b).max())), err_msg=str(path))
+
+
+@pytest.mark.parametrize('method', rows(*METHODS))
+def test_eight_devices_are_one(method):
+  config = config_of(method)
+  one = losses(*start(config, devices=1), steps=10)[0]
+  eight = losses(*start(config, devices=8), steps=10)[0]
+  np.testing.assert_allclose(eight, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize('method', rows(*[name for name in METHODS if name != 'batch_norm']))
+def test_micro_batches_are_one_batch(method):
+  config = config_of(method)
+  state = step.train_steps(*start(config), *TRAIN, 2)
+  config.micro_batches = 4
+  parts = step.train_steps(*start(config), *TRAIN, 2)
+  assert_close(parts.params, state.params, rtol=1e-5)
+  assert_close(parts.batch_stats, state.batch_stats, rtol=1e-5)
+  assert_close(parts.sums, state.sums, rtol=1e-5)
+
+
+def test_micro_batches_on_eight_devices():
+  config = config_of('ghost_norm', batch_size=32)
+  one = losses(*start(config), steps=3)[0]
+  config.micro_batches = 2
+  np.testing.assert_allclose(losses(*start(config, devices=8), steps=3)[0], one, rtol=1e-5)
+
+
+def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
+  config = config_of('biases', weight_decay=0.1)
+  recipe, state = start(config)
+  example = jnp.arange(16)
+  batch = draw(jnp.array(TRAIN[0]), jnp.array(TRAIN[1]), example, 0, 0, 'none', False)
+
+  def loss(params):
+    images = standardize(batch['image'], digits.MEAN, digits.STD)
+    logits = recipe.net.apply({'params': params}, images, train=True)
+    kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == 'kernel']
+    cross_entropy = -jax.nn.log_softmax(logits)[example, batch['label']].mean()
+    return cross_entropy + 0.05 * sum((kernel**2).sum() for kernel in kernels)
+
+  value, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
+  want = jax.tree.map(lambda w, g: w - 0.05 * g, state.params, gradient)
+  after = jax.jit(step.train_step, static_argnums=0)(recipe, state, batch)
+  assert_close(after.params, want, rtol=1e-5)
+  assert float(after.sums['cross_entropy'] + after.sums['l2']) == pytest.approx(float(value), rel=1e-5)
+  norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
+  assert float(after.sums['gradient_norm']) == pytest.approx(norm, rel=1e-4)
+
+
+def test_any_cut_into_dispatches_gives_the_same_bits_and_nothing_is_compiled_again():
+  config = config_of('zeroinit', batch_size=479)  # three steps an epoch
+  recipe = recipe_of(config)
+  whole, cut = step.init_state(recipe, 0.05, 0), step.init_state(recipe, 0.05, 0)
+  before = step.train_steps._cache_size()
+  for until in (3, 6):
+    whole = step.train_steps(recipe, whole, *TRAIN, until)
+  for until in (1, 3, 3, 5, 6):
+    cut = step.train_steps(recipe, cut, *TRAIN, until)
+  for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert float(cut.sums['steps']) == 3  # of the second epoch only
+
+  other = step.init_state(recipe_of(config_of('zeroinit', batch_size=479, seed=5)), 0.02, 5)
+  other = step.train_steps(recipe_of(config), other, *TRAIN, 1)
+  assert step.train_steps._cache_size() == before + 1
+  assert any((a != b).any() for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(other.params), strict=True))
+
+
+def test_divergence_stops_at_its_step():
+  recipe, state = start(config_of('none', learning_rate=1e4))
+  state = step.train_steps(recipe, state, *TRAIN, 80)
+  assert bool(state.diverged) and 1 < int(state.step) < 80
+  stopped = int(state.step)
+  assert int(step.train_steps(recipe, state, *TRAIN, 80).step) == stopped
+
+
+def test_a_high_loss_is_divergence_only_after_a_low_one():
+  recipe, state = start(config_of('none', learning_rate=1e-9))
+  params = state.params | {'classifier': {'kernel': state.params['classifier']['kernel'] * 1e6}}
+  high = step.train_steps(recipe, state.replace(params=params, settled=jnp.bool_(False)), *TRAIN, 2)
+  assert not high.diverged and not high.settled and float(step.means(high)['cross_entropy']) > 1e3
+  high = step.train_steps(recipe, high.replace(settled=jnp.bool_(True)), *TRAIN, 9)
+  assert high.diverged and int(high.step) == 3
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+@pytest.mark.parametrize('examples, batch_size', [(37, 10), (5, 1000), (16, 16)])
+def test_every_test_image_is_scored_once(devices, examples, batch_size):
+  recipe, state = start(config_of('ghost_norm'), devices)
+  images, labels = DATA.test_images[:examples], DATA.test_labels[:examples]
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  logits = jax.jit(partial(recipe.net.apply, train=False))(variables, standardize(images, digits.MEAN, digits.STD))
+  scores = [step.score(recipe, state, *batch) for batch in step.in_batches(recipe, images, labels, batch_size)]
+  assert sum(int(correct) for correct, _ in scores) == int((logits.argmax(-1) == labels).sum())
+  cross_entropy = -jax.nn.log_softmax(logits)[jnp.arange(examples), labels].sum()
+  np.testing.assert_allclose(sum(float(loss) for _, loss in scores), cross_entropy, rtol=1e-5)
+
+
+def test_a_batch_that_the_devices_do_not_divide_uses_fewer():
+  assert [recipe_of(config_of('none', batch_size=size), 8).mesh.size for size in (16, 12, 7, 1)] == [8, 6, 7, 1]
+  assert recipe_of(config_of('none', batch_size=16, micro_batches=4), 8).mesh.size == 4
+
+
+def test_bfloat16_trains_with_float32_state():
+  config = config_of('zeroinit', dtype='bfloat16')
+  values, state = losses(*start(config), steps=3)
+  assert np.isfinite(values).all()
+  assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.momentum))} == {jnp.dtype('float32')}
+
+
+def test_a_recipe_is_the_key_of_a_program():
+  assert recipe_of(config_of('zeroinit')) == recipe_of(config_of('zeroinit', learning_rate=1.0, seed=3))
+  assert recipe_of(config_of('zeroinit')) != recipe_of(config_of('biases_dropout'))
+  assert hash(recipe_of(config_of('zeroinit'))) == hash(dataclasses.replace(recipe_of(config_of('zeroinit'))))
