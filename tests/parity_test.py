@@ -58,8 +58,10 @@ class Twin:
 @pytest.mark.parametrize('name', ['batch_norm', 'zeroinit', 'fixup', 'none'])
 def test_forward_and_backward_of_the_twin(name):
   net = WideResNet(DEPTH, WIDTH, METHODS[name], 10)
-  images = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
-  labels = jnp.arange(8) % 10
+  # A ReLU input within rounding of zero may be cut in one of the two and not in the other, which changes a gradient by
+  # about 1e-3. A million inputs would hold one; so the images are few and small.
+  images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
+  labels = jnp.arange(4)
   variables = random_variables(net, images, train=False)
 
   def loss(params):

@@ -1,6 +1,8 @@
 """Saving and restoring the state of a run: the one file that knows Orbax."""
 
 import contextlib
+import hashlib
+import json
 import logging
 
 import jax
@@ -9,36 +11,43 @@ import orbax.checkpoint as ocp
 
 from zeroinit.errors import UserError
 
-KEPT = 2  # the one before, should the newest be damaged
+KEPT = 2  # the one before as well, should the newest be damaged
+CHECKSUMS = 'checksums.json'  # in a checkpoint's directory, written last: {file: sha256}
 
 
 class Checkpoints:
-  """The checkpoints of one run, by step. Nothing is made on disk before the first save."""
+  """The checkpoints of one run, by step. Nothing is made on disk before the first save.
+
+  Orbax writes a checkpoint aside and renames it, so a kill leaves none half written. What happens to the files later
+  it does not notice, hence the checksums.
+  """
 
   def __init__(self, directory):
     self.directory = directory
     self._manager = None
-
-  def _open(self):
-    if self._manager is None:
-      options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
-      self._manager = ocp.CheckpointManager(self.directory, options=options)
-    return self._manager
+    self._damaged = []  # steps
 
   def save(self, step, state):
-    """Saves a state (a dict of arrays, nested) and returns when it is on disk. Raises UserError where it cannot be."""
+    """Saves a state (arrays in nested dicts) and returns when it is on disk. Raises UserError where it cannot be."""
     try:
       with _quiet():
-        self._open().save(step, args=ocp.args.StandardSave(state), force=True)
+        manager = self._open()
+        while self._damaged:
+          manager.delete(self._damaged.pop())
+        if step in manager.all_steps():
+          return  # the run went on from here and has not moved
+        manager.save(step, args=ocp.args.StandardSave(state), force=True)
+      checksums = json.dumps(dict(self._checksums(step)))
+      (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
-      reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-      raise UserError(f'cannot save a checkpoint in {self.directory}: {reason}; what was written before is intact, '
-                      'and the same command goes on from there') from error
+      reason = getattr(error, 'strerror', None) or (str(error).strip() or type(error).__name__).splitlines()[0]
+      raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written before '
+                      'is intact, and the same command goes on from there') from error
 
   def restore(self, sharding=None, say=logging.warning):
     """The newest state that can be read, as saved, or None where there is none. Damaged ones are named and passed over.
 
-    sharding: where to put the arrays, on whatever devices they were saved; None gives numpy arrays.
+    sharding: where to put the arrays, whatever devices they were saved from; None gives numpy arrays.
     """
     if not self.directory.exists():
       return None
@@ -46,28 +55,56 @@ class Checkpoints:
       steps = sorted(self._open().all_steps(), reverse=True)
     for step in steps:
       try:
+        if json.loads((self.directory / str(step) / CHECKSUMS).read_text()) != dict(self._checksums(step)):
+          raise ValueError('a file has changed')
         with _quiet():
-          saved = self._open().item_metadata(step)
-          make = (lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)) if sharding else (
-              lambda x: np.zeros(x.shape, x.dtype))
-          return self._open().restore(step, args=ocp.args.StandardRestore(jax.tree.map(make, saved)))
+          return self._restore(step, sharding)
       except Exception as error:
+        self._damaged.append(step)
         say(f'checkpoint {self.directory / str(step)} is damaged and passed over ({type(error).__name__})')
     return None
 
   def close(self):
     if self._manager is not None:
-      self._manager.close()
+      with _quiet():
+        self._manager.close()
       self._manager = None
+
+  def _open(self):
+    if self._manager is None:
+      options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
+      self._manager = ocp.CheckpointManager(self.directory, options=options)
+    return self._manager
+
+  def _restore(self, step, sharding):
+    def empty(saved):
+      if sharding is None:
+        return np.zeros(saved.shape, saved.dtype)
+      return jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=sharding)
+
+    saved = self._open().item_metadata(step)
+    return self._open().restore(step, args=ocp.args.StandardRestore(jax.tree.map(empty, saved)))
+
+  def _checksums(self, step):
+    root = self.directory / str(step)
+    for path in _files(root):
+      if path.name != CHECKSUMS:
+        yield str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _files(directory):
+  for path in sorted(directory.iterdir()):
+    yield from _files(path) if path.is_dir() else [path]
 
 
 @contextlib.contextmanager
 def _quiet():
-  """Orbax reports every step it takes at INFO and WARNING."""
-  logger = logging.getLogger('absl')
-  level = logger.level
-  logger.setLevel(logging.ERROR)
+  """Orbax logs every step it takes, and every error that it also raises."""
+  loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ('absl', 'asyncio')}
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL + 1)
   try:
     yield
   finally:
-    logger.setLevel(level)
+    for logger, level in loggers.items():
+      logger.setLevel(level)

@@ -47,24 +47,23 @@ class Run:
     path = self.workdir / 'result.json'
     return _parse(path.read_text(), path) if path.exists() else None
 
-  def claim(self, config):
-    """Writes config.json, or, where there is one, makes sure that it is the same run that goes on.
-
-    Raises:
-      UserError: the directory holds a run of another config, or cannot be written.
-    """
+  def compare(self, config):
+    """Raises UserError, showing the differences, where the directory holds a run of another config."""
     path = self.workdir / 'config.json'
     if path.exists():
       differences = list(_differences(_flat(_parse(path.read_text(), path)), _flat(config.to_dict())))
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
                         f'(there -> here): {"; ".join(differences)}')
-      return
-    try:
-      self.workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
-    write_json(path, config.to_dict())
+
+  def begin(self, config):
+    """Makes the directory and writes config.json, unless an earlier attempt has. Raises UserError where it cannot."""
+    if not (self.workdir / 'config.json').exists():
+      try:
+        self.workdir.mkdir(parents=True, exist_ok=True)
+      except OSError as error:
+        raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
+      write_json(self.workdir / 'config.json', config.to_dict())
 
   def record(self, record):
     """Adds one evaluation to metrics.jsonl."""
@@ -126,12 +125,16 @@ def write(path, text):
     if '://' in str(path):
       path.write_text(text)
       return
-    beside = path.with_name(f'{path.name}.{os.getpid()}')
-    with open(beside, 'w') as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside = path.with_name(path.name + '.part')
+    try:
+      with open(beside, 'w') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(beside, path)
+    except OSError:
+      beside.unlink(missing_ok=True)
+      raise
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}; what was written before is intact, '
                     'and the same command goes on from there') from error

@@ -20,6 +20,7 @@ from zeroinit.step import in_batches, init_state, means, score, train_steps
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
 PROFILED = range(2, 5)  # dispatches that config.profile traces; the first ones warm up
+_OUTCOME = ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'gradient_norm')
 
 
 class Stopped(Exception):
@@ -47,7 +48,7 @@ def train(config, workdir, overrides=None):
   """
   check(config)
   run = runs.Run(workdir)
-  run.claim(config)
+  run.compare(config)
   if run.result:
     print(f'{run.workdir} is finished: {_outcome(run.result)}; a new run needs a new workdir', flush=True)
     return run.result
@@ -64,6 +65,7 @@ class _Training:
     self.dataset = data.source(config.dataset).load(config.data_dir)
     self.recipe = make_recipe(config, len(self.dataset.train_images))
     self.schedule = self.recipe.schedule
+    run.begin(config)  # only now that nothing in the config can be wrong
     self.evaluations = {round((i + 1) / config.evaluations * self.schedule.steps) for i in range(config.evaluations)}
 
   def to_the_end(self, overrides):
@@ -178,17 +180,16 @@ class _Training:
     self.saved_at = time.monotonic()
 
   def _result(self, overrides):
-    """A run's outcome: of the last step, never of the best one. A diverged run has no accuracy."""
+    """A run's outcome: of the last step, never of the best one. A diverged run has neither accuracy nor loss."""
     config, diverged = self.config, bool(self.state.diverged)
-    last = {} if diverged else self.run.records[-1]
+    last = dict.fromkeys(_OUTCOME) if diverged else {name: self.run.records[-1][name] for name in _OUTCOME}
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
         'status': 'diverged' if diverged else 'done', 'method': method_label(config),
         'dataset': config.dataset, 'data': self.dataset.title, 'network': self.recipe.net.title,
         'depth': config.depth, 'width': config.width, 'batch_size': config.batch_size,
         'learning_rate': config.learning_rate,
-        'test_accuracy': last.get('test_accuracy'), 'test_loss': last.get('test_loss'),
-        'best_test_accuracy': max(accuracies, default=None), **self._train_means(),
+        **last, 'best_test_accuracy': max(accuracies, default=None),
         'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
         'seed': config.seed, 'protocol': protocol(config), 'overrides': overrides, **runs.environment(),
     }

@@ -1,0 +1,25 @@
+"""Runs the project's commands as a user does, in a process of their own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def start(module, *flags, cache=None, **environment):
+  """Starts `python -m module flags` in the checkout. cache: directory for compiled programs, shared between starts."""
+  environment = os.environ | {'PYTHONUNBUFFERED': '1', 'XLA_FLAGS': ''} | environment
+  if cache:
+    environment |= {'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+                    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0'}
+  command = [sys.executable, '-m', module, *map(str, flags)]
+  return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(module, *flags, **options):
+  """(exit code, standard output, standard error)"""
+  process = start(module, *flags, **options)
+  output, errors = process.communicate(timeout=600)
+  return process.returncode, output, errors

@@ -1,0 +1,207 @@
+"""Whole runs: what they leave behind, and that stopping them changes nothing."""
+
+import json
+import random
+import signal
+import time
+
+import command
+import jax
+import numpy as np
+import pytest
+
+from zeroinit import runs
+from zeroinit.config import base_config
+
+TIMINGS = ('seconds', 'images_per_second')
+FLAGS = ('--config=configs/digits.py:zeroinit', '--config.depth=10', '--config.epochs=12', '--config.seed=7')
+
+
+@pytest.fixture(scope='session')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('compiled')
+
+
+@pytest.fixture(scope='session')
+def uninterrupted(tmp_path_factory, cache):
+  workdir = tmp_path_factory.mktemp('uninterrupted') / 'run'
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  assert code == 0, errors
+  return workdir, output
+
+
+def metrics(workdir):
+  """metrics.jsonl as text, timings taken out: equal text is equal to the last bit."""
+  path = workdir / 'metrics.jsonl'
+  records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  return [json.dumps({name: value for name, value in record.items() if name not in TIMINGS}) for record in records]
+
+
+def test_what_a_run_leaves_behind(uninterrupted):
+  workdir, output = uninterrupted
+  result = json.loads((workdir / 'result.json').read_text())
+  expected = {'status': 'done', 'method': 'zeroinit', 'depth': 10, 'batch_size': 64, 'learning_rate': 2**-4,
+              'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own', 'data': 'scikit-learn digits',
+              'overrides': {'depth': 10, 'epochs': 12.0, 'seed': 7}}
+  assert expected.items() <= result.items()
+  for name in ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'seconds'):
+    assert isinstance(result[name], float), name
+  assert result['train_loss'] == pytest.approx(result['train_cross_entropy'] + result['train_l2'])
+  assert {'device', 'threads', 'versions', 'git_revision'} <= result.keys()
+  assert result['test_accuracy'] > 0.8
+
+  records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  assert [record['step'] for record in records] == [round(264 * i / 20) for i in range(1, 21)]
+  assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_loss',
+          'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
+  assert len(records[-1]['alpha']) == 3
+  assert records[-1]['learning_rate'] == 2**-4 / 1024
+  assert list(workdir.glob('events*')) and json.loads((workdir / 'config.json').read_text())['depth'] == 10
+
+  assert len([line for line in output.splitlines() if line.startswith('epoch')]) == 20
+  assert 'left' in output and '\r' not in output and '\x1b' not in output
+
+
+def test_the_result_is_what_the_checkpoint_computes(uninterrupted):
+  net, variables = runs.load(uninterrupted[0])
+  from zeroinit.batch import standardize
+  from zeroinit.data import digits
+  dataset = digits.load()
+  images = standardize(dataset.test_images, digits.MEAN, digits.STD)
+  logits = jax.jit(lambda variables, images: net.apply(variables, images, train=False))(variables, images)
+  result = json.loads((uninterrupted[0] / 'result.json').read_text())
+  assert float((logits.argmax(-1) == dataset.test_labels).mean()) == pytest.approx(result['test_accuracy'])
+
+
+def test_a_finished_run_says_so_at_once(uninterrupted, cache):
+  workdir, _ = uninterrupted
+  before = (workdir / 'result.json').read_bytes()
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  assert code == 0 and 'is finished' in output and 'compiled' not in output, errors
+  assert (workdir / 'result.json').read_bytes() == before
+
+
+def test_another_config_is_refused_and_shown(uninterrupted):
+  workdir, _ = uninterrupted
+  code, _, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', '--config.seed=8', '--config.width=2',
+                                '--config.data_dir=/elsewhere')
+  assert code == 2 and 'seed 7 -> 8; width 1 -> 2' in errors and 'data_dir' not in errors
+  assert 'Traceback' not in errors
+
+
+def test_killed_at_any_moment_the_run_ends_the_same(uninterrupted, tmp_path, cache):
+  """SIGKILL before the first checkpoint, and then at random moments, until the run gets through."""
+  workdir = tmp_path / 'run'
+  rng = random.Random(0)
+  kills, wanted = 0, 4
+  while True:
+    process = command.start('zeroinit.main', *FLAGS, f'--workdir={workdir}', '--config.checkpoint_seconds=0',
+                            cache=cache)
+    if kills < wanted:
+      seen = len(metrics(workdir))
+      while kills and len(metrics(workdir)) < seen + 2 and process.poll() is None:
+        time.sleep(0.01)
+      time.sleep(rng.uniform(0, 0.3) if kills else 1.0)
+      process.kill()
+    output, errors = process.communicate()
+    if process.returncode == -signal.SIGKILL:
+      kills += 1
+      continue
+    assert process.returncode == 0, errors
+    break
+  assert kills == wanted
+  assert 'going on from step' in output
+  assert metrics(workdir) == metrics(uninterrupted[0])
+  strip = lambda path: {k: v for k, v in json.loads((path / 'result.json').read_text()).items() if k not in
+                        (*TIMINGS, 'overrides')}
+  assert strip(workdir) == strip(uninterrupted[0])
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, cache, number, code):
+  workdir = tmp_path / 'run'
+  process = command.start('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  while len(metrics(workdir)) < 3 and process.poll() is None:
+    time.sleep(0.01)
+  process.send_signal(number)
+  output, errors = process.communicate(timeout=60)
+  assert process.returncode == code, errors
+  assert 'goes on from there' in output and 'Traceback' not in errors
+  assert len(list((workdir / 'checkpoints').iterdir())) == 1 and not (workdir / 'result.json').exists()
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  assert code == 0 and 'going on from step' in output, errors
+  assert metrics(workdir) == metrics(uninterrupted[0])
+
+
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
+  workdir = tmp_path / 'run'
+  flags = (*FLAGS, f'--workdir={workdir}', '--config.checkpoint_seconds=0')
+  process = command.start('zeroinit.main', *flags, cache=cache)
+  while len(metrics(workdir)) < 5 and process.poll() is None:
+    time.sleep(0.01)
+  process.terminate()
+  process.communicate()
+  steps = sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
+  assert len(steps) == 2
+  for path in (workdir / 'checkpoints' / str(steps[-1])).rglob('*'):
+    if path.is_file() and path.parent.name == 'd':
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  code, output, errors = command.run('zeroinit.main', *flags, cache=cache)
+  assert code == 0, errors
+  assert f'{steps[-1]} is damaged' in output and f'going on from step {steps[0]:,} ' in output
+  assert metrics(workdir) == metrics(uninterrupted[0])
+
+
+def test_divergence_is_a_result(tmp_path, cache):
+  workdir = tmp_path / 'run'
+  code, output, errors = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
+                                     '--config.learning_rate=10000', f'--workdir={workdir}', cache=cache)
+  assert code == 0 and 'diverged after' in output, errors
+  result = json.loads((workdir / 'result.json').read_text())
+  assert result['status'] == 'diverged' and 0 < result['steps'] < 110
+  assert result['test_accuracy'] is None and result['train_loss'] is None
+  code, output, _ = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
+                                '--config.learning_rate=10000', f'--workdir={workdir}', cache=cache)
+  assert code == 0 and 'is finished: diverged' in output
+
+
+def test_train_from_python_on_all_devices(tmp_path):
+  """A notebook calls train(config, workdir): no flags, here with a profile, in bfloat16, on eight devices."""
+  from zeroinit.train import train
+  config = base_config('ghost_norm')
+  config.update(dataset='digits', crop='none', flip=False, depth=10, width=1, epochs=1, dtype='bfloat16', evaluations=9,
+                profile=True, tensorboard=False)
+  result = train(config, tmp_path / 'run')
+  assert result['status'] == 'done' and result['device'].startswith('8 x') and result['overrides'] == {}
+  assert list((tmp_path / 'run' / 'profile').rglob('*.xplane.pb'))
+  assert not list((tmp_path / 'run').glob('events*'))
+  assert train(config, tmp_path / 'run') == json.loads((tmp_path / 'run' / 'result.json').read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['none', 'batch_norm', 'zeroinit', 'fixup'])
+def test_at_depth_100_only_none_does_not_train(method, tmp_path):
+  """The papers' point, at every rate of the grid for none and at the better ones for the others."""
+  from zeroinit.train import train
+  accuracies = {}
+  for log2_rate in (-8, -6, -4, -2, 0) if method == 'none' else (-6, -4):
+    config = base_config(method)
+    config.update(dataset='digits', crop='none', flip=False, depth=100, width=1, epochs=5,
+                  learning_rate=2.0**log2_rate, evaluations=1, tensorboard=False)
+    accuracies[log2_rate] = train(config, tmp_path / str(log2_rate))['test_accuracy'] or 0.1
+  if method == 'none':
+    assert max(accuracies.values()) < 0.25, accuracies
+  else:
+    assert max(accuracies.values()) > 0.85, accuracies
+
+
+@pytest.mark.slow
+def test_real_cifar10_is_learned(real_cifar10, tmp_path):
+  from zeroinit.train import train
+  config = base_config('ghost_norm')
+  config.update(data_dir=str(real_cifar10), depth=10, width=1, epochs=0.4, evaluations=4, learning_rate=0.25)
+  result = train(config, tmp_path / 'run')
+  losses = [record['train_cross_entropy'] for record in runs.Run(tmp_path / 'run').records]
+  assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
+  assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)
+  assert np.isfinite(losses).all()
