@@ -1,9 +1,12 @@
 """Saving and restoring the state of a run: the one file that knows Orbax."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
+import shutil
 
 import jax
 import numpy as np
@@ -36,13 +39,14 @@ class Checkpoints:
           manager.delete(self._damaged.pop())
         if step in manager.all_steps():
           return  # the run went on from here and has not moved
+        self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         manager.save(step, args=ocp.args.StandardSave(state), force=True)
       checksums = json.dumps(dict(self._checksums(step)))
       (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
       reason = getattr(error, 'strerror', None) or (str(error).strip() or type(error).__name__).splitlines()[0]
-      raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written before '
-                      'is intact, and the same command goes on from there') from error
+      raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written '
+                      'before is intact, and the same command goes on from there') from error
 
   def restore(self, sharding=None, say=logging.warning):
     """The newest state that can be read, as saved, or None where there is none. Damaged ones are named and passed over.
@@ -75,6 +79,12 @@ class Checkpoints:
       options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
       self._manager = ocp.CheckpointManager(self.directory, options=options)
     return self._manager
+
+  def _need_space(self, size):
+    """Raises OSError before Orbax would, whose threads print much when a disk is full."""
+    local = '://' not in str(self.directory)
+    if local and shutil.disk_usage(self.directory).free < size:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   def _restore(self, step, sharding):
     def empty(saved):

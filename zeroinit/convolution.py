@@ -17,7 +17,7 @@ LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 
 def conv_general_dilated(inputs, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers,
                          feature_group_count, precision):
-  """What `flax.linen.Conv` calls: `lax.conv_general_dilated`, with the written-out gradient on the CPU backend."""
+  """What `flax.linen.Conv` calls: `lax.conv_general_dilated`, with written-out gradients on the CPU backend."""
   plain = set(lhs_dilation) == set(rhs_dilation) == {1} and feature_group_count == 1
   if jax.default_backend() == 'cpu' and plain:
     return convolve(inputs, kernel, tuple(strides), tuple(padding))
@@ -26,36 +26,59 @@ def conv_general_dilated(inputs, kernel, strides, padding, *, lhs_dilation, rhs_
                                   feature_group_count=feature_group_count, precision=precision)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(inputs, kernel, strides, padding):
   """Convolution of inputs [n, h, w, i] with kernel [kh, kw, i, o]; padding is ((low, high), (low, high))."""
-  return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=LAYOUT)
+  if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
+    return inputs[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+  if strides != (1, 1):
+    inputs, kernel = _strides_to_channels(inputs, kernel, strides, padding)
+    padding = ((0, 0), (0, 0))
+  return _convolve(inputs, kernel, padding)
 
 
-def _forward(inputs, kernel, strides, padding):
-  return convolve(inputs, kernel, strides, padding), (inputs, kernel)
+def _strides_to_channels(inputs, kernel, strides, padding):
+  """Inputs and kernel whose plain convolution is the strided one of these: stride x stride patches become channels."""
+  for axis, (stride, (low, high)) in enumerate(zip(strides, padding, strict=True)):
+    size, length = kernel.shape[axis], inputs.shape[axis + 1]
+    outputs = (length + low + high - size) // stride + 1
+    patches = -(-size // stride)  # per kernel; the kernel is filled up with zeros
+    needed = (outputs + patches - 1) * stride
+    inputs = _pad(inputs, axis + 1, low, needed - length - low)
+    kernel = _pad(kernel, axis, 0, patches * stride - size)
+  (a, b), (n, h, w, i), (kh, kw, _, o) = strides, inputs.shape, kernel.shape
+  inputs = inputs.reshape(n, h // a, a, w // b, b, i).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // a, w // b, a * b * i)
+  kernel = kernel.reshape(kh // a, a, kw // b, b, i, o).transpose(0, 2, 1, 3, 4, 5)
+  return inputs, kernel.reshape(kh // a, kw // b, a * b * i, o)
 
 
-def _backward(strides, padding, saved, output_gradient):
+def _pad(x, axis, low, high):
+  """Zeros before and after along one axis; a negative number takes away."""
+  amounts = [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+  return lax.pad(x, jnp.zeros((), x.dtype), amounts)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(inputs, kernel, padding):
+  return lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
+
+
+def _forward(inputs, kernel, padding):
+  return _convolve(inputs, kernel, padding), (inputs, kernel)
+
+
+def _backward(padding, saved, output_gradient):
   inputs, kernel = saved
-  # Row i of the output looked at row i * stride of the padded input: spread the gradient out to those rows.
-  spread = lax.pad(output_gradient, jnp.zeros((), output_gradient.dtype),
-                   ((0, 0, 0), (0, 0, strides[0] - 1), (0, 0, strides[1] - 1), (0, 0, 0)))
-  # padding[d] = (low, high); `rest` are the rows at the end that a stride never reaches.
-  rest = [inputs.shape[d + 1] + sum(padding[d]) - kernel.shape[d] - (spread.shape[d + 1] - 1) for d in (0, 1)]
-
-  # d/dinputs: correlate the spread gradient with the kernel turned by 180 degrees, its channels exchanged.
+  # d/dinputs: correlate with the kernel turned by 180 degrees, its channels exchanged.
   turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-  full = [(kernel.shape[d] - 1 - padding[d][0], kernel.shape[d] - 1 - padding[d][1] + rest[d]) for d in (0, 1)]
-  input_gradient = lax.conv_general_dilated(spread, turned, (1, 1), full, dimension_numbers=LAYOUT)
+  full = [(size - 1 - low, size - 1 - high) for size, (low, high) in zip(kernel.shape[:2], padding, strict=True)]
+  input_gradient = lax.conv_general_dilated(output_gradient, turned, (1, 1), full, dimension_numbers=LAYOUT)
 
-  # d/dkernel: correlate the input with the spread gradient; examples are what is summed over, so batch and channel
-  # change places. The barriers keep the compiler from folding the transposes back into a convolution it runs slowly.
+  # d/dkernel: correlate the inputs with the output gradient. Examples are summed over, so batch and channel change
+  # places. The barriers keep the compiler from folding the transposes back into a convolution that it runs slowly.
   by_channel = lax.optimization_barrier(inputs.transpose(3, 1, 2, 0))
-  by_example = lax.optimization_barrier(spread.transpose(1, 2, 0, 3))
-  cropped = [(padding[d][0], padding[d][1] - rest[d]) for d in (0, 1)]
-  kernel_gradient = lax.conv_general_dilated(by_channel, by_example, (1, 1), cropped, dimension_numbers=LAYOUT)
+  by_example = lax.optimization_barrier(output_gradient.transpose(1, 2, 0, 3))
+  kernel_gradient = lax.conv_general_dilated(by_channel, by_example, (1, 1), padding, dimension_numbers=LAYOUT)
   return input_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)

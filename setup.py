@@ -1,0 +1,47 @@
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r"__version__ = '(.*)'", (here / 'zeroinit' / '__init__.py').read_text())[1]
+
+setup(
+    name='zeroinit',
+    version=version,
+    description='What batch normalization does for residual networks, and what can replace it: ZeroInit, Fixup and '
+                'their comparison, in JAX.',
+    long_description=(here / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11,<3.14',
+    packages=find_packages(include=['zeroinit', 'zeroinit.*']),
+    install_requires=[
+        'absl-py>=2.1',
+        'array-record>=0.8',
+        'clu>=0.0.12',
+        'etils[epath]>=1.10',
+        'flax>=0.12',
+        'grain>=0.2.15',
+        'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
+        'jax>=0.10',
+        'ml-collections>=1.1',
+        'numpy>=2',
+        'optax>=0.2.8',
+        'orbax-checkpoint>=0.12',
+        'pillow>=11',
+        'rich>=13',
+        'scikit-learn>=1.6',  # the embedded digits
+        'tensorboardX>=2.6.2',
+        'tensorflow-datasets>=4.9.9',  # reads without TensorFlow
+    ],
+    extras_require={
+        'test': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12'],
+        'parity': ['torch>=2.6'],
+        'cuda': ['jax[cuda12]>=0.10'],
+        'tpu': ['jax[tpu]>=0.10', 'gcsfs>=2025.1'],
+        'tf': ['tensorflow-cpu>=2.19'],
+        'slurm': ['submitit>=1.5.3'],
+        'notebook': ['jupyterlab>=4', 'jupytext>=1.17', 'nbmake>=1.5.5'],
+    },
+)
