@@ -111,7 +111,7 @@ def test_any_cut_into_dispatches_gives_the_same_bits_and_nothing_is_compiled_aga
   before = step.train_steps._cache_size()
   for until in (3, 6):
     whole = step.train_steps(recipe, whole, *TRAIN, until)
-  for until in (1, 3, 3, 5, 6):
+  for until in (1, 3, 3, 5, 6, 6):  # a dispatch without updates changes nothing, at the end of an epoch either
     cut = step.train_steps(recipe, cut, *TRAIN, until)
   for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
     np.testing.assert_array_equal(a, b)

@@ -33,7 +33,18 @@ def convolve(inputs, kernel, strides, padding):
   if strides != (1, 1):
     inputs, kernel = _strides_to_channels(inputs, kernel, strides, padding)
     padding = ((0, 0), (0, 0))
+  if inputs.shape[1] * inputs.shape[2] < kernel.shape[0] * kernel.shape[1]:
+    return _product(inputs, kernel, padding)
   return _convolve(inputs, kernel, padding)
+
+
+def _product(inputs, kernel, padding):
+  """The convolution as one matrix product, faster where the image is smaller than the kernel."""
+  kh, kw, i, o = kernel.shape
+  padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  rows, columns = padded.shape[1] - kh + 1, padded.shape[2] - kw + 1
+  patches = [padded[:, y : y + rows, x : x + columns] for y in range(kh) for x in range(kw)]
+  return jnp.concatenate(patches, -1) @ kernel.reshape(kh * kw * i, o)
 
 
 def _strides_to_channels(inputs, kernel, strides, padding):

@@ -51,9 +51,10 @@ class Progress:
 
   def evaluated(self, record):
     """One line for one evaluation; `record` is a line of metrics.jsonl."""
+    loss = 'overflow' if record['train_loss'] is None else f'{record["train_loss"]:.4f}'
     speed = record['images_per_second']
     self.say(f'epoch {record["epoch"]:6.2f} of {self.steps / self.steps_per_epoch:g}  '
-             f'test accuracy {record["test_accuracy"]:.4f}  train loss {record["train_loss"]:.4f}  '
+             f'test accuracy {record["test_accuracy"]:.4f}  train loss {loss}  '
              f'rate {record["learning_rate"]:.3g}  '
              + (f'{speed:,.0f} images/s  ' if speed else '') + self.time_left(record['step']))
 

@@ -117,7 +117,8 @@ def train_steps(recipe, state, images, labels, until):
   epoch = state.step // recipe.schedule.steps_per_epoch
   first = epoch * recipe.schedule.steps_per_epoch
   order = batches.epoch_order(state.seed, epoch, len(images))
-  state = state.replace(sums=jax.tree.map(lambda x: jnp.where(state.step == first, 0, x), state.sums))
+  begins = (state.step == first) & (until > state.step)
+  state = state.replace(sums=jax.tree.map(lambda x: jnp.where(begins, 0, x), state.sums))
 
   def update(state):
     place = (state.step - first) * recipe.batch_size

@@ -66,7 +66,8 @@ class _Training:
     self.recipe = make_recipe(config, len(self.dataset.train_images))
     self.schedule = self.recipe.schedule
     run.begin(config)  # only now that nothing in the config can be wrong
-    self.evaluations = {round((i + 1) / config.evaluations * self.schedule.steps) for i in range(config.evaluations)}
+    evaluations = min(config.evaluations, self.schedule.steps)
+    self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
 
   def to_the_end(self, overrides):
     """Goes on with the run, or begins it, until it is done or has diverged, and returns its result."""
