@@ -7,6 +7,7 @@ is given its best case, a step outside any loop with XLA's own gradients of conv
 """
 
 import statistics
+import sys
 import time
 from functools import partial
 
@@ -79,7 +80,10 @@ def measure(depth, remat):
   began = time.perf_counter()
   state = jax.block_until_ready(state_of(recipe))
   initialized = time.perf_counter() - began
-  attempts = [in_loop(recipe) for _ in range(3)]
+  attempts = []
+  for _ in range(3):
+    jax.clear_caches()
+    attempts.append(in_loop(recipe))
   compiled = attempts[-1][0]
   trace, compile_ = (min(attempt[i] for attempt in attempts) for i in (1, 2))
   data = jax.device_put((IMAGES, LABELS))
@@ -143,14 +147,14 @@ def main(argv):
   for depth in map(int, DEPTHS.value):
     for remat in (False, True):
       rows.append(measure(depth, remat))
-      row, first = rows[-1], rows[0]
+      row, first = rows[-1], rows[int(remat)]
       ratio = (row['trace_seconds'] + row['compile_seconds']) / (first['trace_seconds'] + first['compile_seconds'])
       print(f'depth {depth:5d}{", remat" if remat else "":7s}  initialize {row["initialize_seconds"]:5.1f} s  '
             f'trace {row["trace_seconds"]:.2f} s  compile {row["compile_seconds"]:5.1f} s ({ratio:.2f}x)  '
             f'step {row["step_seconds"]:7.2f} s, {row["step_ms_per_block"]:6.1f} ms a block  '
             f'memory {row["program_memory_mb"]:7,.0f} MB', flush=True)
-  record = {'command': 'python -m benchmarks.depth', 'network': f'WRN-d-{WIDTH.value}', 'method': METHOD.value,
-            'batch_size': BATCH, 'depths': rows, **runs.environment()}
+  record = {'command': ' '.join(['python -m benchmarks.depth', *sys.argv[1:]]), 'network': f'WRN-d-{WIDTH.value}',
+            'method': METHOD.value, 'batch_size': BATCH, 'depths': rows, **runs.environment(jax.devices()[:1])}
   if UNROLLED.value:
     record['unrolled'] = scanned_over_unrolled(int(DEPTHS.value[0]))
     print(f'scanned / unrolled step at depth {record["unrolled"]["depth"]}: {record["unrolled"]["ratio_median"]:.2f} '

@@ -6,7 +6,6 @@ from jax import lax
 
 from zeroinit.convolution import LAYOUT, convolve
 
-
 CASES = [(size, stride, kernel_size, padded)
          for size, stride in [(8, 1), (8, 2), (9, 2), (8, 3), (2, 1)]
          for kernel_size, padded in [(1, False), (3, False), (3, True), (7, True)] if padded or kernel_size <= size]

@@ -26,7 +26,7 @@ def rows(*names, fast=FAST):
 
 def config_of(method, **fields):
   config = base_config(method)
-  config.update(dataset='digits', depth=10, width=1, batch_size=16, crop='reflect', flip=False, learning_rate=0.05)
+  config.update(dataset='digits', depth=16, width=1, batch_size=16, crop='reflect', flip=False, learning_rate=0.05)
   config.method.ghost_size = 4
   config.update(fields)
   return config

@@ -1,5 +1,6 @@
 """Whole runs: what they leave behind, and that stopping them changes nothing."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -10,11 +11,16 @@ import jax
 import numpy as np
 import pytest
 
-from zeroinit import runs
+from zeroinit import runs, train
+from zeroinit.batch import standardize
 from zeroinit.config import base_config
+from zeroinit.data import digits
+from zeroinit.errors import UserError
 
 TIMINGS = ('seconds', 'images_per_second')
-FLAGS = ('--config=configs/digits.py:zeroinit', '--config.depth=10', '--config.epochs=12', '--config.seed=7')
+# All kinds of state at once: running statistics, multipliers and dropout, in scanned and single blocks.
+FLAGS = ('--config=configs/digits.py:ghost_norm', '--config.method.alpha=0', '--config.method.dropout=0.2',
+         '--config.epochs=12', '--config.seed=7')
 
 
 @pytest.fixture(scope='session')
@@ -40,23 +46,24 @@ def metrics(workdir):
 def test_what_a_run_leaves_behind(uninterrupted):
   workdir, output = uninterrupted
   result = json.loads((workdir / 'result.json').read_text())
-  expected = {'status': 'done', 'method': 'zeroinit', 'depth': 10, 'batch_size': 64, 'learning_rate': 2**-4,
-              'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own', 'data': 'scikit-learn digits',
-              'overrides': {'depth': 10, 'epochs': 12.0, 'seed': 7}}
-  assert expected.items() <= result.items()
+  expected = {'status': 'done', 'method': 'ghost_norm(alpha=0.0, dropout=0.2)', 'depth': 16, 'batch_size': 64,
+              'learning_rate': 2**-4, 'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own', 'data': 'scikit-learn digits',
+              'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 12.0, 'seed': 7},
+              'device': '1 x cpu'}
+  assert expected == {name: result[name] for name in expected}
   for name in ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'seconds'):
     assert isinstance(result[name], float), name
   assert result['train_loss'] == pytest.approx(result['train_cross_entropy'] + result['train_l2'])
-  assert {'device', 'threads', 'versions', 'git_revision'} <= result.keys()
+  assert {'threads', 'versions', 'git_revision'} <= result.keys()
   assert result['test_accuracy'] > 0.8
 
   records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   assert [record['step'] for record in records] == [round(264 * i / 20) for i in range(1, 21)]
   assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_loss',
           'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
-  assert len(records[-1]['alpha']) == 3
+  assert len(records[-1]['alpha']) == 6
   assert records[-1]['learning_rate'] == 2**-4 / 1024
-  assert list(workdir.glob('events*')) and json.loads((workdir / 'config.json').read_text())['depth'] == 10
+  assert list(workdir.glob('events*')) and json.loads((workdir / 'config.json').read_text())['depth'] == 16
 
   assert len([line for line in output.splitlines() if line.startswith('epoch')]) == 20
   assert 'left' in output and '\r' not in output and '\x1b' not in output
@@ -64,8 +71,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
 
 def test_the_result_is_what_the_checkpoint_computes(uninterrupted):
   net, variables = runs.load(uninterrupted[0])
-  from zeroinit.batch import standardize
-  from zeroinit.data import digits
+  assert {type(leaf) for leaf in jax.tree.leaves(variables)} == {np.ndarray}
   dataset = digits.load()
   images = standardize(dataset.test_images, digits.MEAN, digits.STD)
   logits = jax.jit(lambda variables, images: net.apply(variables, images, train=False))(variables, images)
@@ -148,7 +154,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   code, output, errors = command.run('zeroinit.main', *flags, cache=cache)
   assert code == 0, errors
-  assert f'{steps[-1]} is damaged' in output and f'going on from step {steps[0]:,} ' in output
+  assert f'{steps[-1]} is damaged' in output and not errors and f'going on from step {steps[0]:,} ' in output
   assert metrics(workdir) == metrics(uninterrupted[0])
 
 
@@ -165,30 +171,91 @@ def test_divergence_is_a_result(tmp_path, cache):
   assert code == 0 and 'is finished: diverged' in output
 
 
+def small_config(method='none', **fields):
+  config = base_config(method)
+  config.update({'dataset': 'digits', 'crop': 'none', 'flip': False, 'depth': 10, 'width': 1, 'epochs': 1.0,
+                 'tensorboard': False, **fields})
+  return config
+
+
+def test_a_signal_in_the_last_dispatch_or_evaluation_waits_for_its_record(tmp_path, monkeypatch):
+  """The result is of the last step, never of an evaluation before."""
+  config = small_config(evaluations=2)
+  whole = train.train(config, tmp_path / 'whole')
+  advance = train._Training._advance
+
+  def advance_and_stop(training):
+    advance(training)
+    if training.step == training.schedule.steps:
+      training.stop_signals.append(signal.SIGTERM)
+
+  monkeypatch.setattr(train._Training, '_advance', advance_and_stop)
+  with pytest.raises(train.Stopped):
+    train.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'result.json').exists()
+  monkeypatch.undo()
+  result = train.train(config, tmp_path / 'run')
+  assert {name: result[name] for name in result if name not in TIMINGS} == {
+      name: whole[name] for name in whole if name not in TIMINGS}
+
+
+@pytest.mark.parametrize('first, then', [(8, 1), (1, 8)])
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, first, then):
+  devices = jax.devices()
+  config = small_config('ghost_norm', batch_size=32, evaluations=4)
+  config.method.ghost_size = 8
+  make_recipe = train.make_recipe
+  on = lambda n: monkeypatch.setattr(train, 'make_recipe', lambda *args: make_recipe(*args, devices[:n]))
+  on(first)
+  with monkeypatch.context() as patch:
+    patch.setattr(train._Training, '_evaluate', lambda training: training.stop_signals.append(signal.SIGTERM))
+    with pytest.raises(train.Stopped):
+      train.train(config, tmp_path / 'run')
+  _, before = runs.load(tmp_path / 'run')
+  on(then)
+  result = train.train(config, tmp_path / 'run')
+  assert result['status'] == 'done' and result['device'] == f'{then} x cpu'
+  assert [record['step'] for record in runs.Run(tmp_path / 'run').records] == [11, 22, 33, 44]
+  _, after = runs.load(tmp_path / 'run')
+  assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
+
+
+def test_weights_that_overflow_in_the_last_update_are_divergence(tmp_path):
+  config = small_config('multiplier', learning_rate=1e38, evaluations=1000, tensorboard=True)
+  assert train.train(config, tmp_path / 'run')['status'] == 'diverged'
+
+
+def test_other_data_or_a_lost_config_is_refused(tmp_path, monkeypatch):
+  config = small_config(epochs=0.1)
+  train.train(config, tmp_path / 'run')
+  (tmp_path / 'run' / 'result.json').unlink()
+  load = digits.load
+  monkeypatch.setattr(digits, 'load', lambda data_dir: dataclasses.replace(load(), title='other digits'))
+  with pytest.raises(UserError, match='begun with scikit-learn digits, and this is other digits'):
+    train.train(config, tmp_path / 'run')
+  (tmp_path / 'run' / 'config.json').unlink()
+  with pytest.raises(UserError, match=r'config\.json is gone'):
+    train.train(config, tmp_path / 'run')
+
+
 def test_train_from_python_on_all_devices(tmp_path):
   """A notebook calls train(config, workdir): no flags, here with a profile, in bfloat16, on eight devices."""
-  from zeroinit.train import train
-  config = base_config('ghost_norm')
-  config.update(dataset='digits', crop='none', flip=False, depth=10, width=1, epochs=1, dtype='bfloat16', evaluations=9,
-                profile=True, tensorboard=False)
-  result = train(config, tmp_path / 'run')
+  config = small_config('ghost_norm', dtype='bfloat16', evaluations=2, profile=True)
+  result = train.train(config, tmp_path / 'run')
   assert result['status'] == 'done' and result['device'].startswith('8 x') and result['overrides'] == {}
   assert list((tmp_path / 'run' / 'profile').rglob('*.xplane.pb'))
   assert not list((tmp_path / 'run').glob('events*'))
-  assert train(config, tmp_path / 'run') == json.loads((tmp_path / 'run' / 'result.json').read_text())
+  assert train.train(config, tmp_path / 'run') == json.loads((tmp_path / 'run' / 'result.json').read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['none', 'batch_norm', 'zeroinit', 'fixup'])
 def test_at_depth_100_only_none_does_not_train(method, tmp_path):
-  """The papers' point, at every rate of the grid for none and at the better ones for the others."""
-  from zeroinit.train import train
+  """The papers' point, at every rate of a grid for none and at the better ones for the others."""
   accuracies = {}
   for log2_rate in (-8, -6, -4, -2, 0) if method == 'none' else (-6, -4):
-    config = base_config(method)
-    config.update(dataset='digits', crop='none', flip=False, depth=100, width=1, epochs=5,
-                  learning_rate=2.0**log2_rate, evaluations=1, tensorboard=False)
-    accuracies[log2_rate] = train(config, tmp_path / str(log2_rate))['test_accuracy'] or 0.1
+    config = small_config(method, depth=100, epochs=5.0, learning_rate=2.0**log2_rate, evaluations=1)
+    accuracies[log2_rate] = train.train(config, tmp_path / str(log2_rate))['test_accuracy'] or 0.1
   if method == 'none':
     assert max(accuracies.values()) < 0.25, accuracies
   else:
@@ -197,10 +264,9 @@ def test_at_depth_100_only_none_does_not_train(method, tmp_path):
 
 @pytest.mark.slow
 def test_real_cifar10_is_learned(real_cifar10, tmp_path):
-  from zeroinit.train import train
   config = base_config('ghost_norm')
   config.update(data_dir=str(real_cifar10), depth=10, width=1, epochs=0.4, evaluations=4, learning_rate=0.25)
-  result = train(config, tmp_path / 'run')
+  result = train.train(config, tmp_path / 'run')
   losses = [record['train_cross_entropy'] for record in runs.Run(tmp_path / 'run').records]
   assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
   assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)

@@ -25,8 +25,8 @@ class Checkpoints:
   it does not notice, hence the checksums.
   """
 
-  def __init__(self, directory):
-    self.directory = directory
+  def __init__(self, directory, read_only=False):
+    self.directory, self.read_only = directory, read_only
     self._manager = None
     self._damaged = []  # steps
 
@@ -44,28 +44,35 @@ class Checkpoints:
       checksums = json.dumps(dict(self._checksums(step)))
       (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
-      reason = getattr(error, 'strerror', None) or (str(error).strip() or type(error).__name__).splitlines()[0]
+      reason = getattr(error, 'strerror', None) or _first_line(error)
       raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written '
                       'before is intact, and the same command goes on from there') from error
 
   def restore(self, sharding=None, say=logging.warning):
-    """The newest state that can be read, as saved, or None where there is none. Damaged ones are named and passed over.
+    """The newest state whose files are as they were written, or None where there is none.
 
-    sharding: where to put the arrays, whatever devices they were saved from; None gives numpy arrays.
+    Args:
+      sharding: where to put the arrays, whatever devices they were saved from; None gives numpy arrays.
+      say: called with a line for each checkpoint that is damaged, and passed over.
+
+    Raises:
+      UserError: the files are as they were written, but cannot be read.
     """
     if not self.directory.exists():
       return None
     with _quiet():
       steps = sorted(self._open().all_steps(), reverse=True)
     for step in steps:
+      changed = self._changed(step)
+      if changed:
+        self._damaged.append(step)
+        say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {", ".join(changed)}')
+        continue
       try:
-        if json.loads((self.directory / str(step) / CHECKSUMS).read_text()) != dict(self._checksums(step)):
-          raise ValueError('a file has changed')
         with _quiet():
           return self._restore(step, sharding)
       except Exception as error:
-        self._damaged.append(step)
-        say(f'checkpoint {self.directory / str(step)} is damaged and passed over ({type(error).__name__})')
+        raise UserError(f'cannot read {self.directory / str(step)}: {_first_line(error)}') from error
     return None
 
   def close(self):
@@ -76,8 +83,12 @@ class Checkpoints:
 
   def _open(self):
     if self._manager is None:
-      options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
-      self._manager = ocp.CheckpointManager(self.directory, options=options)
+      options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=not self.read_only, read_only=self.read_only,
+                                             cleanup_tmp_directories=not self.read_only,
+                                             enable_async_checkpointing=False)
+      # Without a handler named here the metadata of a saved tree cannot be read.
+      self._manager = ocp.CheckpointManager(self.directory, options=options,
+                                            item_handlers=ocp.StandardCheckpointHandler())
     return self._manager
 
   def _need_space(self, size):
@@ -95,11 +106,24 @@ class Checkpoints:
     saved = self._open().item_metadata(step)
     return self._open().restore(step, args=ocp.args.StandardRestore(jax.tree.map(empty, saved)))
 
+  def _changed(self, step):
+    """Names of the files that are not as they were written."""
+    try:
+      expected = json.loads((self.directory / str(step) / CHECKSUMS).read_text())
+    except (OSError, ValueError):
+      return [CHECKSUMS]  # which a kill may also have prevented
+    found = dict(self._checksums(step))
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
   def _checksums(self, step):
     root = self.directory / str(step)
     for path in _files(root):
       if path.name != CHECKSUMS:
         yield str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _first_line(error):
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _files(directory):

@@ -67,6 +67,8 @@ def _parse(argv):
 def _what_went_wrong(error):
   """One line about an exception that came out of parsing flags or loading a config file."""
   text = str(error.args[0]) if error.args else type(error).__name__
+  if 'as a ConfigDict' in text:
+    return 'config.method is a group of fields; a method is chosen with --config=FILE.py:METHOD'
   if isinstance(error, SyntaxError):
     return f'{error.filename}:{error.lineno}: {error.msg}'
   if isinstance(error, OSError):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from zeroinit import methods
@@ -18,6 +19,7 @@ CIFAR10_PROTOCOL = {
     'drop_every': 1 / 20,
     'crop': ('reflect', 'zero'),  # the paper does not say which
     'flip': True,
+    'dtype': 'float32',
 }
 
 # May differ between a run and its continuation, since they change no number.
@@ -85,9 +87,12 @@ def method_label(config):
   return methods.label(config.method.name, method_of(config))
 
 
-def protocol(config):
-  """'paper', 'shortened' (the paper's in fewer epochs) or 'own': how a run's numbers may be compared."""
-  if config.dataset != 'cifar10':
+def protocol(config, complete):
+  """'paper', 'shortened' (the paper's in fewer epochs) or 'own': how a run's numbers may be compared.
+
+  complete: whether the data set is whole.
+  """
+  if config.dataset != 'cifar10' or not complete:
     return 'own'
   departs = {field for field, value in CIFAR10_PROTOCOL.items()
              if config[field] not in (value if isinstance(value, tuple) else (value,))}
@@ -108,14 +113,17 @@ def check(config):
   def one_of(field, *values):
     need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}')
 
-  for field in ('batch_size', 'micro_batches', 'learning_rate', 'epochs', 'evaluations', 'eval_batch_size'):
+  limits = np.finfo(np.float32)
+  need(limits.tiny <= config.learning_rate <= limits.max,
+       f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
+  for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
   one_of('crop', 'reflect', 'zero', 'none')
   one_of('dtype', 'float32', 'bfloat16')
   one_of('weight_decay_on', 'kernels', 'all_but_norm', 'all')
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
-  need(0 < config.drop_every <= 1,
-       f'drop_every is {config.drop_every}; it is a fraction of the run, above 0 and up to 1')
+  need(0.001 <= config.drop_every <= 1,
+       f'drop_every is {config.drop_every}; it is a fraction of the run, from 0.001 to 1')
   need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
        f'weight_decay is {config.weight_decay}; it must be zero or positive')
   need(0 <= config.seed < 2**32, f'seed is {config.seed}; it must be from 0 to 2^32 - 1')

@@ -11,13 +11,17 @@ class Events:
     """step: where the run goes on; what an earlier attempt wrote after it is hidden."""
     self._writer = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
 
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self._writer.close()
+
   def write(self, record):
     for name, value in record.items():
       if name == 'alpha':
-        self._writer.add_histogram(name, np.array(value), record['step'])
+        if None not in value:  # not finite
+          self._writer.add_histogram(name, np.array(value), record['step'])
       elif name != 'step' and value is not None:
         self._writer.add_scalar(name, value, record['step'])
     self._writer.flush()
-
-  def close(self):
-    self._writer.close()

@@ -15,16 +15,20 @@ from absl import flags
 from ml_collections import config_flags
 
 from zeroinit import command_line
+from zeroinit.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
 
 
 def main(argv):
-  from zeroinit.train import Stopped, train  # jax takes a second, and --help need not wait for it
+  from zeroinit.train import Stopped, train  # takes a second to import, and --help need not wait for it
 
+  overrides = config_flags.get_override_values(flags.FLAGS['config'])
+  if 'method.name' in overrides:
+    raise UserError(f'a method is chosen with its whole row: --config=FILE.py:{overrides["method.name"]}')
   try:
-    train(CONFIG.value, WORKDIR.value, config_flags.get_override_values(flags.FLAGS['config']))
+    train(CONFIG.value, WORKDIR.value, overrides)
   except Stopped as stopped:
     sys.exit(128 + stopped.signal)
 

@@ -47,8 +47,9 @@ class Method:
     if not (math.isfinite(self.scalar_rate) and self.scalar_rate >= 0):
       raise UserError(f'method.scalar_rate is {self.scalar_rate}; it must be zero or a positive number')
     if self.alpha not in (None, INVERSE_SQRT_D):
-      if isinstance(self.alpha, (str, bool)) or not math.isfinite(self.alpha):
+      if type(self.alpha) not in (int, float) or not math.isfinite(self.alpha):
         raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D} or none')
+      object.__setattr__(self, 'alpha', float(self.alpha))  # so that 0 and 0.0 have one label
       if self.alpha == 0 and self.zero_init:
         raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
                         'branches would stay dead for ever; use one of the two')

@@ -48,15 +48,17 @@ def halving(epochs, batch_size, drop_every, examples):
     examples: size of the training set.
 
   Raises:
-    UserError: the batch is larger than the training set.
+    UserError: the batch is larger than the training set, or the run longer than 2^31 steps.
   """
   if batch_size > examples:
     raise UserError(f'batch_size is {batch_size}, more than the {examples:,} training images')
   steps_per_epoch = examples // batch_size
+  if epochs * steps_per_epoch >= 2**31:
+    raise UserError(f'epochs is {epochs:g}, more than 2^31 steps of batch_size {batch_size}')
   steps = max(1, round(epochs * steps_per_epoch))
   fractions = [0.5 + i * drop_every for i in range(int(0.5 / drop_every) + 1)]
   drops = [round(fraction * steps) for fraction in fractions]
-  return Schedule(steps, steps_per_epoch, tuple(drop for drop in drops if drop < steps))
+  return Schedule(steps, steps_per_epoch, tuple(drop for drop in drops if 0 < drop < steps))
 
 
 def chosen(params, predicate):

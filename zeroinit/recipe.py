@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zeroinit import data
 from zeroinit.config import method_of
@@ -76,4 +76,5 @@ def make_recipe(config, train_examples, devices=None):
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=source.IMAGE_SHAPE,
-      mesh=jax.make_mesh((used,), ('data',), (jax.sharding.AxisType.Auto,), devices=np.array(devices[:used])))
+      # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
+      mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))

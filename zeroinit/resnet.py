@@ -87,12 +87,14 @@ class Stage(nn.Module):
   @nn.compact
   def __call__(self, x, train):
     """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
-    block = nn.remat(BlockV2, static_argnums=(2,), prevent_cse=False) if self.remat else BlockV2
     shared = {'method': self.method, 'num_blocks': self.num_blocks, 'dtype': self.dtype}
+    block = nn.remat(BlockV2, static_argnums=(2,)) if self.remat else BlockV2
     x = block(self.layout(self.features, self.stride), **shared, name='first')(x, train)
     if self.length > 1:
       scan = nn.scan(lambda block, x, _: (block(x, train), None), length=self.length - 1,
                      variable_axes={'params': 0, 'batch_stats': 0}, split_rngs={'params': True})
+      # Inside a scan the compiler cannot undo remat, so the barriers against that are not needed.
+      block = nn.remat(BlockV2, static_argnums=(2,), prevent_cse=False) if self.remat else BlockV2
       x, _ = scan(block(self.layout(self.features, 1), **shared, name='rest'), x, None)
     return x
 
@@ -126,8 +128,9 @@ class WideResNet(nn.Module):
       below = max(10, self.depth - (self.depth - 4) % 6)
       raise UserError(f'depth is {self.depth}; a Wide-ResNet has 6n + 4 layers: 10, 16, 22, ..., near yours '
                       f'{below} or {below + 6}')
-    if self.width < 1:
-      raise UserError(f'width is {self.width}; it must be at least 1')
+    if not 1 <= self.width <= 1000 or self.depth > 1_000_000:
+      raise UserError(f'depth is {self.depth} and width is {self.width}; a width from 1 to 1000 and a depth of up to a '
+                      'million are the most that could be built')
     super().__post_init__()
 
   @property

@@ -4,6 +4,7 @@ Every file is written whole and put in place by rename, so a reader never sees h
 Numbers that are not finite are null in JSON.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -12,7 +13,6 @@ import os
 import platform
 import subprocess
 
-import jax
 from etils import epath
 
 from zeroinit.checkpoints import Checkpoints
@@ -30,40 +30,57 @@ class Run:
     checkpoints: see `zeroinit.checkpoints`.
   """
 
-  def __init__(self, workdir):
+  def __init__(self, workdir, read_only=False):
     """Raises UserError where workdir is something else than a directory, or metrics.jsonl is damaged."""
     if not str(workdir):
       raise UserError('the workdir is empty; say where the run is to be kept: --workdir=runs/NAME')
     self.workdir = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
     if self.workdir.exists() and not self.workdir.is_dir():
       raise UserError(f'workdir {self.workdir} is a file; it must be a directory, or not exist yet')
-    self.checkpoints = Checkpoints(self.workdir / 'checkpoints')
+    self.checkpoints = Checkpoints(self.workdir / 'checkpoints', read_only)
     metrics = self.workdir / 'metrics.jsonl'
-    self.records = [_parse(line, metrics) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    self.records = [_parse(line, metrics, needs=('step', 'seconds'))
+                    for line in metrics.read_text().splitlines()] if metrics.exists() else []
 
   @property
   def result(self):
     """What result.json holds, or None where the run has not finished."""
     path = self.workdir / 'result.json'
-    return _parse(path.read_text(), path) if path.exists() else None
+    needs = ('status', 'steps', 'test_accuracy')
+    return _parse(path.read_text(), path, needs) if path.exists() else None
 
   def compare(self, config):
     """Raises UserError, showing the differences, where the directory holds a run of another config."""
     path = self.workdir / 'config.json'
-    if path.exists():
+    if not path.exists():
+      for left in ('checkpoints', 'metrics.jsonl', 'result.json'):
+        if (self.workdir / left).exists():
+          raise UserError(f'{self.workdir} holds {left} of a run whose config.json is gone; use another --workdir')
+    else:
       differences = list(_differences(_flat(_parse(path.read_text(), path)), _flat(config.to_dict())))
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
                         f'(there -> here): {"; ".join(differences)}')
 
-  def begin(self, config):
-    """Makes the directory and writes config.json, unless an earlier attempt has. Raises UserError where it cannot."""
-    if not (self.workdir / 'config.json').exists():
-      try:
-        self.workdir.mkdir(parents=True, exist_ok=True)
-      except OSError as error:
-        raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
-      write_json(self.workdir / 'config.json', config.to_dict())
+  def begin(self, config, data):
+    """Makes the directory and writes config.json, unless an earlier attempt has.
+
+    data: title of the data set, which must stay what it was, wherever the files are now.
+
+    Raises:
+      UserError: the run was begun with another copy of the data, or the directory cannot be made.
+    """
+    path = self.workdir / 'config.json'
+    if path.exists():
+      before = _parse(path.read_text(), path).get('data')
+      if before != data:
+        raise UserError(f'{self.workdir} was begun with {before}, and this is {data}; use another --workdir')
+      return
+    try:
+      self.workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
+    write_json(path, {'data': data, **config.to_dict()})
 
   def record(self, record):
     """Adds one evaluation to metrics.jsonl."""
@@ -95,11 +112,12 @@ def load(workdir):
   Raises:
     UserError: workdir is not the directory of a run, or holds no checkpoint that can be read.
   """
-  run = Run(workdir)
+  run = Run(workdir, read_only=True)
   path = run.workdir / 'config.json'
   if not path.exists():
     raise UserError(f'{run.workdir} is not the directory of a run: it holds no config.json')
-  state = run.checkpoints.restore()
+  with contextlib.closing(run.checkpoints):
+    state = run.checkpoints.restore()
   if state is None:
     raise UserError(f'{run.workdir} holds no checkpoint that can be read')
   return network(read_config(path)), {'params': state['params'], 'batch_stats': state['batch_stats']}
@@ -111,7 +129,7 @@ def read_config(path):
   try:
     config = base_config(saved['method']['name'])
     with config.unlocked():
-      config.update({name: value for name, value in saved.items() if name != 'method'})
+      config.update({name: value for name, value in saved.items() if name not in ('method', 'data')})
     config.method.update(saved['method'])
   except (KeyError, TypeError, ValueError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {error}') from error
@@ -153,12 +171,12 @@ def finite(value):
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def environment():
-  """What else a number may depend on: device, CPU threads, versions, and the code's revision."""
-  device = jax.devices()[0]
+def environment(devices):
+  """What else a number may depend on: the devices used, CPU threads, versions, and the code's revision."""
   names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-  return {'device': f'{jax.device_count()} x {device.device_kind}', 'threads': len(os.sched_getaffinity(0)),
+  threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()  # macOS has none
+  return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads,
           'versions': versions, 'git_revision': git_revision()}
 
 
@@ -173,14 +191,18 @@ def git_revision():
     return None
 
 
-def _parse(text, path):
+def _parse(text, path, needs=()):
+  """The JSON object in a text, which must have the fields `needs`. Raises UserError, naming the file."""
   try:
     value = json.loads(text)
     if not isinstance(value, dict):
       raise ValueError('not an object')
+    missing = [name for name in needs if name not in value]
+    if missing:
+      raise ValueError(f'it lacks {", ".join(missing)}')
     return value
   except ValueError as error:
-    raise UserError(f'{path} is damaged ({error}); move it away to go on without it') from error
+    raise UserError(f'{path} is damaged: {error}; use another --workdir') from error
 
 
 def _flat(config, prefix=''):
@@ -189,7 +211,7 @@ def _flat(config, prefix=''):
   for name, value in config.items():
     if isinstance(value, dict):
       flat |= _flat(value, f'{prefix}{name}.')
-    elif prefix + name not in NOT_COMPARED:
+    elif prefix + name not in (*NOT_COMPARED, 'data'):
       flat[prefix + name] = value
   return flat
 

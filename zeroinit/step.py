@@ -33,7 +33,8 @@ class State:
     seed: uint32.
     sums: sums over the steps of the current epoch, float32: SUMMED, and `steps`.
     settled: bool, whether the cross-entropy has ever been below DIVERGED_ABOVE.
-    diverged: bool; no step is taken once it is set.
+    diverged: bool, the loss or the parameters after the update are not finite, or the cross-entropy is above
+      DIVERGED_ABOVE again; no step is taken once it is set.
   """
 
   step: jax.Array
@@ -77,7 +78,8 @@ def train_step(recipe, state, batch):
 
   measured = {'cross_entropy': cross_entropy, 'l2': l2, 'gradient_norm': optax.tree.norm(gradient), 'steps': 1.0}
   settled = state.settled | (cross_entropy < DIVERGED_ABOVE)
-  diverged = ~jnp.isfinite(cross_entropy + l2) | (settled & (cross_entropy > DIVERGED_ABOVE))
+  finite = jnp.isfinite(cross_entropy + l2) & jnp.isfinite(optax.tree.norm(params))
+  diverged = ~finite | (settled & (cross_entropy > DIVERGED_ABOVE))
   return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, momentum=momentum,
                        sums=jax.tree.map(jnp.add, state.sums, measured), settled=settled, diverged=diverged)
 

@@ -19,7 +19,6 @@ from zeroinit.resnet import alphas
 from zeroinit.step import in_batches, init_state, means, score, train_steps
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
-PROFILED = range(2, 5)  # dispatches that config.profile traces; the first ones warm up
 _OUTCOME = ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'gradient_norm')
 
 
@@ -65,18 +64,19 @@ class _Training:
     self.dataset = data.source(config.dataset).load(config.data_dir)
     self.recipe = make_recipe(config, len(self.dataset.train_images))
     self.schedule = self.recipe.schedule
-    run.begin(config)  # only now that nothing in the config can be wrong
+    run.begin(config, self.dataset.title)  # only now that nothing in the config can be wrong
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
 
   def to_the_end(self, overrides):
     """Goes on with the run, or begins it, until it is done or has diverged, and returns its result."""
-    with Progress(self.schedule.steps, self.schedule.steps_per_epoch) as self.progress:
+    with contextlib.ExitStack() as self.closing:
+      self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
       self._start()
       while not self.state.diverged:
-        if self.step in self.evaluations and self.step not in (record['step'] for record in self.run.records):
+        if self.step in self.evaluations and not self._evaluated():
           self._evaluate()
-        if self.step == self.schedule.steps:
+        if self.step == self.schedule.steps and self._evaluated():
           break
         if self.stop_signals or time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
           self._save()
@@ -105,7 +105,7 @@ class _Training:
       self.progress.say('no checkpoint to go on from: beginning again')
     self.step = int(self.state.step)
     self.run.cut(self.step)
-    self.events = Events(self.run.workdir, self.step) if config.tensorboard else None
+    self.events = self.closing.enter_context(Events(self.run.workdir, self.step)) if config.tensorboard else None
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
 
     self.train_set = jax.device_put((dataset.train_images, dataset.train_labels), recipe.replicated)
@@ -117,7 +117,7 @@ class _Training:
     self.progress.say(f'compiled in {time.monotonic() - compiling:.1f} s')
 
     self.saved_at = time.monotonic()
-    self.dispatches = 0
+    self.profile = self.closing.enter_context(_Profile(self.run.workdir / 'profile')) if config.profile else None
     self.updates = 1  # in the next dispatch
     self.images, self.images_seconds = 0, 0.0  # trained on since the last evaluation, and how long that took
     self.progress.start(self.step)
@@ -128,21 +128,20 @@ class _Training:
     next_epoch = (self.step // per_epoch + 1) * per_epoch
     next_evaluation = min(step for step in self.evaluations if step > self.step)
     until = min(self.step + self.updates, next_epoch, next_evaluation)
-    if self.config.profile and self.dispatches == PROFILED.start:
-      jax.profiler.start_trace(str(self.run.workdir / 'profile'))
+    if self.profile:
+      self.profile.dispatch()
     started = time.monotonic()
     self.state = jax.block_until_ready(train_steps(self.recipe, self.state, *self.train_set, until=until))
     took = time.monotonic() - started
-    self.dispatches += 1
-    if self.config.profile and self.dispatches == PROFILED.stop:
-      jax.profiler.stop_trace()
-
     done = int(self.state.step) - self.step
     self.step += done
     self.images += done * self.config.batch_size
     self.images_seconds += took
     self.updates = max(1, min(8 * self.updates, round(done * DISPATCH_SECONDS / took)))
     self.progress.moved(self.step, self.images / self.images_seconds)
+
+  def _evaluated(self):
+    return any(record['step'] == self.step for record in self.run.records)
 
   def _evaluate(self):
     """Scores the test set and writes the record of this step, unless asked to stop before the end."""
@@ -182,7 +181,8 @@ class _Training:
 
   def _result(self, overrides):
     """A run's outcome: of the last step, never of the best one. A diverged run has neither accuracy nor loss."""
-    config, diverged = self.config, bool(self.state.diverged)
+    config = self.config
+    diverged = bool(self.state.diverged) or self.run.records[-1]['test_loss'] is None
     last = dict.fromkeys(_OUTCOME) if diverged else {name: self.run.records[-1][name] for name in _OUTCOME}
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
@@ -192,8 +192,33 @@ class _Training:
         'learning_rate': config.learning_rate,
         **last, 'best_test_accuracy': max(accuracies, default=None),
         'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
-        'seed': config.seed, 'protocol': protocol(config), 'overrides': overrides, **runs.environment(),
+        'seed': config.seed, 'protocol': protocol(config, self.dataset.complete),
+        'overrides': overrides, **runs.environment(self.recipe.mesh.devices.tolist()),
     }
+
+
+class _Profile:
+  """Traces from the third dispatch to the fifth, or to the end of a run that has fewer; the first ones warm up."""
+
+  def __init__(self, directory):
+    self.directory, self.dispatches, self.tracing = str(directory), 0, False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    if self.tracing:
+      jax.profiler.stop_trace()
+      self.tracing = False
+
+  def dispatch(self):
+    """To be called before each dispatch."""
+    self.dispatches += 1
+    if self.dispatches == 3:
+      jax.profiler.start_trace(self.directory)
+      self.tracing = True
+    elif self.dispatches == 6:
+      self.__exit__()
 
 
 def _introduction(config, recipe, dataset, state):
@@ -201,7 +226,7 @@ def _introduction(config, recipe, dataset, state):
   schedule, net = recipe.schedule, recipe.net
   devices, used = jax.device_count(), recipe.mesh.size
   yield (f'{net.title} with {method_label(config)}, on {dataset.title}: {len(dataset.train_images):,} training and '
-         f'{len(dataset.test_images):,} test images; protocol: {protocol(config)}')
+         f'{len(dataset.test_images):,} test images; protocol: {protocol(config, dataset.complete)}')
   yield (f'{schedule.steps:,} steps in {config.epochs:g} epochs of {schedule.steps_per_epoch:,}, batch size '
          f'{config.batch_size}, on {used} of {devices} {jax.devices()[0].platform} device(s)')
   rate = config.learning_rate

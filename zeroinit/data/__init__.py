@@ -21,6 +21,7 @@ class Dataset:
     title: what to print beside any number that comes from it.
     train_images, test_images: uint8 [n, height, width, channels].
     train_labels, test_labels: int32 [n], 0 ... NUM_CLASSES - 1.
+    complete: whether these are all images that the data set has.
   """
 
   title: str
@@ -28,6 +29,7 @@ class Dataset:
   train_labels: np.ndarray
   test_images: np.ndarray
   test_labels: np.ndarray
+  complete: bool = True
 
 
 def source(name):

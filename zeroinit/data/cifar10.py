@@ -4,6 +4,7 @@ Decoded images are kept in a cache, so that only the first start decodes. Nothin
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -44,11 +45,12 @@ def load(data_dir=''):
   cached = _cache_directory() / f'cifar10-{_checksum(path)}.npz'
   try:
     with np.load(cached) as arrays:
-      return Dataset(str(arrays['title']), *(arrays[name] for name in _ARRAYS))
+      return _checked((str(arrays['title']), *(arrays[name] for name in _ARRAYS)), path)
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     pass  # not there yet, or damaged: decode again
-  dataset = _checked(_read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path), path)
-  _keep(dataset, cached)
+  arrays = _read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path)
+  dataset = _checked(arrays, path)
+  _keep(arrays, cached)
   return dataset
 
 
@@ -57,6 +59,8 @@ _ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 
 def _find(data_dir):
   """The TFDS version directory, the folder of batches, or the archive, in the order in which they are preferred."""
+  if '://' in data_dir:
+    raise UserError(f'data_dir is {data_dir}; CIFAR-10 is read from a local folder, so copy it to one first')
   roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
   roots = [pathlib.Path(root).expanduser().absolute() for root in roots if root]
   for root in roots:
@@ -196,7 +200,8 @@ def _checked(arrays, path):
     if labels.min() < 0 or labels.max() >= NUM_CLASSES:
       raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to 9')
     if len(images) != examples:
-      dataset = Dataset(f'{dataset.title}, {len(images):,} of {examples:,} {split} images', *arrays[1:])
+      title = f'{dataset.title}, {len(images):,} of {examples:,} {split} images'
+      dataset = dataclasses.replace(dataset, title=title, complete=False)
   return dataset
 
 
@@ -206,13 +211,13 @@ def _cache_directory():
   return pathlib.Path(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit').expanduser()
 
 
-def _keep(dataset, path):
+def _keep(arrays, path):
   """Writes the cache. A cache that cannot be written costs only time, so that is said and no more."""
   beside = path.with_name(f'{path.name}.{os.getpid()}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(beside, 'wb') as file:
-      np.savez(file, title=dataset.title, **{name: getattr(dataset, name) for name in _ARRAYS})
+      np.savez(file, **dict(zip(('title', *_ARRAYS), arrays, strict=True)))
     os.replace(beside, path)
   except OSError as error:
     with contextlib.suppress(OSError):

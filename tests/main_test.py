@@ -1,0 +1,14 @@
+import command
+
+
+def test_help_says_what_to_type():
+  code, output, errors = command.run('zeroinit.main', '--help')
+  assert 'python -m zeroinit.main --config=configs/digits.py --workdir=runs/first' in output
+  assert 'Traceback' not in errors and code in (0, 1)  # absl leaves with 1
+
+
+def test_the_libraries_are_quiet(tmp_path):
+  code, output, errors = command.run('zeroinit.main', '--config=configs/digits.py:multiplier', '--config.depth=10',
+                                     '--config.epochs=0.1', f'--workdir={tmp_path / "run"}')
+  assert code == 0 and not errors
+  assert 'alpha starts at 0 in all 3 blocks' in output
