@@ -47,7 +47,8 @@ def test_what_a_run_leaves_behind(uninterrupted):
   workdir, output = uninterrupted
   result = json.loads((workdir / 'result.json').read_text())
   expected = {'status': 'done', 'method': 'ghost_norm(alpha=0.0, dropout=0.2)', 'depth': 16, 'batch_size': 64,
-              'learning_rate': 2**-4, 'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own', 'data': 'scikit-learn digits',
+              'learning_rate': 2**-4, 'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own',
+              'data': 'scikit-learn digits',
               'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 12.0, 'seed': 7},
               'device': '1 x cpu'}
   assert expected == {name: result[name] for name in expected}

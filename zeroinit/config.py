@@ -114,7 +114,7 @@ def check(config):
     need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}')
 
   limits = np.finfo(np.float32)
-  need(limits.tiny <= config.learning_rate <= limits.max,
+  need(float(limits.tiny) <= config.learning_rate <= float(limits.max),
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
   for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
