@@ -25,9 +25,14 @@ def rows(*names, fast=FAST):
 
 
 def config_of(method, **fields):
+  """A small network. A ghost batch of 8 lies on two of eight devices.
+
+  The rate is low because a ReLU input within rounding of zero may be cut in one of two equal computations and not in the
+  other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
+  """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=16, crop='reflect', flip=False, learning_rate=0.05)
-  config.method.ghost_size = 4
+  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=0.001)
+  config.method.ghost_size = 8
   config.update(fields)
   return config
 
@@ -76,14 +81,14 @@ def test_micro_batches_are_one_batch(method):
 
 
 def test_micro_batches_on_eight_devices():
-  config = config_of('ghost_norm', batch_size=32)
+  config = config_of('ghost_norm')
   one = losses(*start(config), steps=3)[0]
   config.micro_batches = 2
   np.testing.assert_allclose(losses(*start(config, devices=8), steps=3)[0], one, rtol=1e-5)
 
 
 def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
-  config = config_of('biases', weight_decay=0.1)
+  config = config_of('biases', batch_size=16, weight_decay=0.1, learning_rate=0.05)
   recipe, state = start(config)
   example = jnp.arange(16)
   batch = draw(jnp.array(TRAIN[0]), jnp.array(TRAIN[1]), example, 0, 0, 'none', False)
@@ -107,7 +112,7 @@ def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
 def test_any_cut_into_dispatches_gives_the_same_bits_and_nothing_is_compiled_again():
   config = config_of('zeroinit', batch_size=479)  # three steps an epoch
   recipe = recipe_of(config)
-  whole, cut = step.init_state(recipe, 0.05, 0), step.init_state(recipe, 0.05, 0)
+  whole, cut = step.init_state(recipe, 0.001, 0), step.init_state(recipe, 0.001, 0)
   before = step.train_steps._cache_size()
   for until in (3, 6):
     whole = step.train_steps(recipe, whole, *TRAIN, until)

@@ -56,8 +56,8 @@ class GhostNorm(nn.Module):
       examples_and_positions = tuple(range(1, grouped.ndim - 1))
       wide = grouped.astype(jnp.float32)
       mean = wide.mean(examples_and_positions, keepdims=True)
-      # E[x^2] - E[x]^2 reads x once; rounding may take it below zero.
-      var = jnp.maximum((wide * wide).mean(examples_and_positions, keepdims=True) - mean * mean, 0)
+      # Not E[x^2] - E[x]^2, whose rounding is larger than the variance of a channel that hardly varies in a small group.
+      var = ((wide - mean) ** 2).mean(examples_and_positions, keepdims=True)
       if not self.is_initializing():
         running_mean.value = 0.9 * running_mean.value + 0.1 * mean.reshape(-1, channels).mean(0)
         running_var.value = 0.9 * running_var.value + 0.1 * var.reshape(-1, channels).mean(0)
