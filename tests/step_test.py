@@ -27,8 +27,8 @@ def rows(*names, fast=FAST):
 def config_of(method, **fields):
   """A small network. A ghost batch of 8 lies on two of eight devices.
 
-  The rate is low because a ReLU input within rounding of zero may be cut in one of two equal computations and not in the
-  other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
+  The rate is low because a ReLU input within rounding of zero may be cut in one of two equal computations and not in
+  the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
   config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=0.001)

@@ -249,14 +249,22 @@ def test_train_from_python_on_all_devices(tmp_path):
   assert train.train(config, tmp_path / 'run') == json.loads((tmp_path / 'run' / 'result.json').read_text())
 
 
+def result_of(workdir, cache, *flags):
+  code, _, errors = command.run('zeroinit.main', *flags, f'--workdir={workdir}', '--config.evaluations=4', cache=cache)
+  assert code == 0, errors
+  return json.loads((workdir / 'result.json').read_text())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['none', 'batch_norm', 'zeroinit', 'fixup'])
-def test_at_depth_100_only_none_does_not_train(method, tmp_path):
+def test_at_depth_100_only_none_does_not_train(method, tmp_path, cache):
   """The papers' point, at every rate of a grid for none and at the better ones for the others."""
   accuracies = {}
   for log2_rate in (-8, -6, -4, -2, 0) if method == 'none' else (-6, -4):
-    config = small_config(method, depth=100, epochs=5.0, learning_rate=2.0**log2_rate, evaluations=1)
-    accuracies[log2_rate] = train.train(config, tmp_path / str(log2_rate))['test_accuracy'] or 0.1
+    result = result_of(tmp_path / str(log2_rate), cache, f'--config=configs/digits.py:{method}', '--config.depth=100',
+                       f'--config.learning_rate={2.0**log2_rate}')
+    accuracies[log2_rate] = result['test_accuracy'] or 0.1
+  print(method, accuracies)
   if method == 'none':
     assert max(accuracies.values()) < 0.25, accuracies
   else:
@@ -264,11 +272,9 @@ def test_at_depth_100_only_none_does_not_train(method, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_cifar10_is_learned(real_cifar10, tmp_path):
-  config = base_config('ghost_norm')
-  config.update(data_dir=str(real_cifar10), depth=10, width=1, epochs=0.4, evaluations=4, learning_rate=0.25)
-  result = train.train(config, tmp_path / 'run')
+def test_real_cifar10_is_learned(real_cifar10, tmp_path, cache):
+  result = result_of(tmp_path / 'run', cache, '--config=configs/cifar10.py:ghost_norm',
+                     f'--config.data_dir={real_cifar10}', '--config.depth=10', '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
   losses = [record['train_cross_entropy'] for record in runs.Run(tmp_path / 'run').records]
   assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
   assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)
-  assert np.isfinite(losses).all()

@@ -56,7 +56,7 @@ class GhostNorm(nn.Module):
       examples_and_positions = tuple(range(1, grouped.ndim - 1))
       wide = grouped.astype(jnp.float32)
       mean = wide.mean(examples_and_positions, keepdims=True)
-      # Not E[x^2] - E[x]^2, whose rounding is larger than the variance of a channel that hardly varies in a small group.
+      # Not E[x^2] - E[x]^2: its rounding exceeds the variance of a channel that hardly varies in a small group.
       var = ((wide - mean) ** 2).mean(examples_and_positions, keepdims=True)
       if not self.is_initializing():
         running_mean.value = 0.9 * running_mean.value + 0.1 * mean.reshape(-1, channels).mean(0)
