@@ -273,8 +273,9 @@ def test_at_depth_100_only_none_does_not_train(method, tmp_path, cache):
 
 @pytest.mark.slow
 def test_real_cifar10_is_learned(real_cifar10, tmp_path, cache):
-  result = result_of(tmp_path / 'run', cache, '--config=configs/cifar10.py:ghost_norm',
-                     f'--config.data_dir={real_cifar10}', '--config.depth=10', '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
+  flags = ('--config=configs/cifar10.py:ghost_norm', f'--config.data_dir={real_cifar10}', '--config.depth=10',
+           '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
+  result = result_of(tmp_path / 'run', cache, *flags)
   losses = [record['train_cross_entropy'] for record in runs.Run(tmp_path / 'run').records]
   assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
   assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)
