@@ -31,7 +31,7 @@ def config_of(method, **fields):
   the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=0.001)
+  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=1e-4)
   config.method.ghost_size = 8
   config.update(fields)
   return config
@@ -112,7 +112,7 @@ def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
 def test_any_cut_into_dispatches_gives_the_same_bits_and_nothing_is_compiled_again():
   config = config_of('zeroinit', batch_size=479)  # three steps an epoch
   recipe = recipe_of(config)
-  whole, cut = step.init_state(recipe, 0.001, 0), step.init_state(recipe, 0.001, 0)
+  whole, cut = step.init_state(recipe, 0.01, 0), step.init_state(recipe, 0.01, 0)
   before = step.train_steps._cache_size()
   for until in (3, 6):
     whole = step.train_steps(recipe, whole, *TRAIN, until)

@@ -19,6 +19,7 @@ class Progress:
     self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
     self._status = self._console.status('') if self._console.is_terminal else None
     self._started = None  # (time, step) of the first update, for the estimate
+    self._accuracy = ''  # at the last evaluation
 
   def __enter__(self):
     if self._status:
@@ -43,18 +44,20 @@ class Progress:
     if self._status:
       self._status.update(line)
 
-  def moved(self, step, images_per_second):
+  def moved(self, step, learning_rate, images_per_second):
     """Moves the line, where there is one."""
     if self._status:
       self._status.update(f'epoch {step / self.steps_per_epoch:.2f} of {self.steps / self.steps_per_epoch:g}  '
-                          f'{images_per_second:,.0f} images/s  {self.time_left(step)}')
+                          f'{self._accuracy}rate {learning_rate:.3g}  {images_per_second:,.0f} images/s  '
+                          f'{self.time_left(step)}')
 
   def evaluated(self, record):
     """One line for one evaluation; `record` is a line of metrics.jsonl."""
     loss = 'overflow' if record['train_loss'] is None else f'{record["train_loss"]:.4f}'
     speed = record['images_per_second']
+    self._accuracy = f'test accuracy {record["test_accuracy"]:.4f}  '
     self.say(f'epoch {record["epoch"]:6.2f} of {self.steps / self.steps_per_epoch:g}  '
-             f'test accuracy {record["test_accuracy"]:.4f}  train loss {loss}  '
+             f'{self._accuracy}train loss {loss}  '
              f'rate {record["learning_rate"]:.3g}  '
              + (f'{speed:,.0f} images/s  ' if speed else '') + self.time_left(record['step']))
 

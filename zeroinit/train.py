@@ -138,7 +138,11 @@ class _Training:
     self.images += done * self.config.batch_size
     self.images_seconds += took
     self.updates = max(1, min(8 * self.updates, round(done * DISPATCH_SECONDS / took)))
-    self.progress.moved(self.step, self.images / self.images_seconds)
+    self.progress.moved(self.step, self._rate(), self.images / self.images_seconds)
+
+  def _rate(self):
+    """The learning rate of the last update."""
+    return self.config.learning_rate * float(self.schedule.factor(self.step - 1))
 
   def _evaluated(self):
     return any(record['step'] == self.step for record in self.run.records)
@@ -156,7 +160,7 @@ class _Training:
     record = {
         'step': self.step, 'epoch': self.step / self.schedule.steps_per_epoch, **self._train_means(),
         'test_accuracy': correct / examples, 'test_loss': cross_entropy / examples,
-        'learning_rate': self.config.learning_rate * float(self.schedule.factor(self.step - 1)),
+        'learning_rate': self._rate(),
         'images_per_second': self.images / self.images_seconds if self.images else None,
         'seconds': self.seconds_before + time.monotonic() - self.began,
     }
