@@ -200,6 +200,31 @@ def test_a_signal_in_the_last_dispatch_or_evaluation_waits_for_its_record(tmp_pa
       name: whole[name] for name in whole if name not in TIMINGS}
 
 
+def test_a_signal_at_any_line_of_the_loop_stops_only_with_a_checkpoint(tmp_path, monkeypatch):
+  """The signal comes while the loop asks whether a checkpoint is due, the moment before it asks about signals."""
+  began = train._Training._start
+
+  class Clock:
+    signals = None
+
+    def monotonic(self):
+      if self.signals is not None and not self.signals:
+        self.signals.append(signal.SIGTERM)
+      return time.monotonic()
+
+  clock = Clock()
+
+  def start(training):
+    began(training)
+    clock.signals = training.stop_signals
+
+  monkeypatch.setattr(train, 'time', clock)
+  monkeypatch.setattr(train._Training, '_start', start)
+  with pytest.raises(train.Stopped):
+    train.train(small_config(), tmp_path / 'run')
+  assert list((tmp_path / 'run' / 'checkpoints').iterdir())
+
+
 @pytest.mark.parametrize('first, then', [(8, 1), (1, 8)])
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, first, then):
   devices = jax.devices()

@@ -78,9 +78,10 @@ class _Training:
           self._evaluate()
         if self.step == self.schedule.steps and self._evaluated():
           break
-        if self.stop_signals or time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+        stopping = bool(self.stop_signals)  # read once: a signal between the two lines below would stop without saving
+        if stopping or time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
           self._save()
-        if self.stop_signals:
+        if stopping:
           self.progress.say(f'stopped at step {self.step:,}; the same command goes on from there')
           raise Stopped(self.stop_signals[0])
         self._advance()
