@@ -66,7 +66,7 @@ def state_of(recipe):
 
 
 def in_loop(recipe):
-  """The program that training runs: (compiled, call(state, steps), seconds to trace, to compile)."""
+  """The program that training runs, as (compiled program, seconds to trace it, seconds to compile it)."""
   state = jax.eval_shape(partial(init_state, recipe), 1e-3, 0)
   began = time.perf_counter()
   lowered = train_steps.lower(recipe, state, IMAGES, LABELS, 0)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, first_line
 
 KEPT = 2  # the one before as well, should the newest be damaged
 CHECKSUMS = 'checksums.json'  # in a checkpoint's directory, written last: {file: sha256}
@@ -44,7 +44,7 @@ class Checkpoints:
       checksums = json.dumps(dict(self._checksums(step)))
       (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
-      reason = getattr(error, 'strerror', None) or _first_line(error)
+      reason = getattr(error, 'strerror', None) or first_line(error)
       raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written '
                       'before is intact, and the same command goes on from there') from error
 
@@ -72,7 +72,7 @@ class Checkpoints:
         with _quiet():
           return self._restore(step, sharding)
       except Exception as error:
-        raise UserError(f'cannot read {self.directory / str(step)}: {_first_line(error)}') from error
+        raise UserError(f'cannot read {self.directory / str(step)}: {first_line(error)}') from error
     return None
 
   def close(self):
@@ -120,10 +120,6 @@ class Checkpoints:
     for path in _files(root):
       if path.name != CHECKSUMS:
         yield str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _first_line(error):
-  return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _files(directory):

@@ -9,7 +9,7 @@ import traceback
 import jax
 from absl import app, flags, logging
 
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, first_line
 
 MISTAKE = 2  # exit code
 
@@ -26,10 +26,10 @@ def run(main):
   except (RuntimeError, AssertionError) as error:
     if 'RESOURCE_EXHAUSTED' in str(error):
       _fail('the device has too little memory: try --config.remat, or more --config.micro_batches '
-            f'({_first_line(error)})')
+            f'({first_line(error)})')
     if not _raised_in(error, 'xla_bridge.py'):
       raise
-    _fail(f'no device to run on: JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS", "")!r} ({_first_line(error)})')
+    _fail(f'no device to run on: JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS", "")!r} ({first_line(error)})')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
 
@@ -37,10 +37,6 @@ def run(main):
 def _fail(message):
   print(f'error: {message}', file=sys.stderr, flush=True)
   sys.exit(MISTAKE)
-
-
-def _first_line(error):
-  return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _raised_in(error, file):

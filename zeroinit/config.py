@@ -8,6 +8,7 @@ from ml_collections import ConfigDict, config_dict
 
 from zeroinit import methods
 from zeroinit.errors import UserError
+from zeroinit.optimizer import WEIGHT_DECAY_ON
 
 # ZI, sections 3 and 4: what a run on CIFAR-10 must share with the paper's to stand beside its numbers. The rest is what
 # the paper varies. A run that is only shorter is called 'shortened', any other 'own'.
@@ -120,7 +121,7 @@ def check(config):
     positive(field)
   one_of('crop', 'reflect', 'zero', 'none')
   one_of('dtype', 'float32', 'bfloat16')
-  one_of('weight_decay_on', 'kernels', 'all_but_norm', 'all')
+  one_of('weight_decay_on', *WEIGHT_DECAY_ON)
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
   need(0.001 <= config.drop_every <= 1,
        f'drop_every is {config.drop_every}; it is a fraction of the run, from 0.001 to 1')

@@ -17,7 +17,7 @@ import zipfile
 import numpy as np
 
 from zeroinit.data import Dataset
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, first_line
 
 NUM_CLASSES = 10
 IMAGE_SHAPE = (32, 32, 3)
@@ -102,7 +102,7 @@ def _read_tfds(path):
   except UserError:
     raise
   except Exception as error:  # every layer of the readers has its own kinds
-    raise UserError(f'the CIFAR-10 in {path} cannot be read: {_first_line(error)}') from error
+    raise UserError(f'the CIFAR-10 in {path} cannot be read: {first_line(error)}') from error
   title = 'CIFAR-10'
   if builder.info.features['image'].encoding_format == 'jpeg':  # the real one is lossless
     quality = re.search(r'quality (\d+)', builder.info.description or '')
@@ -155,7 +155,7 @@ def _archive_files(path):
       members = [member for member in archive if member.isfile() and os.path.basename(member.name) in wanted]
       return {os.path.basename(member.name): archive.extractfile(member).read() for member in members}
   except (tarfile.TarError, OSError, EOFError) as error:
-    raise UserError(f'{path} is not an archive of CIFAR-10, or damaged: {_first_line(error)}') from error
+    raise UserError(f'{path} is not an archive of CIFAR-10, or damaged: {first_line(error)}') from error
 
 
 def _unpickle(content, path):
@@ -166,7 +166,7 @@ def _unpickle(content, path):
     if images.dtype != np.uint8 or images.shape != (len(labels), 3072):
       raise ValueError(f'images are {images.dtype} {images.shape}, for {len(labels)} labels')
   except Exception as error:  # a damaged pickle raises nearly anything
-    raise UserError(f'{path} is not a batch of CIFAR-10, or damaged: {_first_line(error)}') from error
+    raise UserError(f'{path} is not a batch of CIFAR-10, or damaged: {first_line(error)}') from error
   return images, labels
 
 
@@ -223,7 +223,3 @@ def _keep(arrays, path):
     with contextlib.suppress(OSError):
       beside.unlink()
     print(f'decoded images are not kept for the next start: {error.strerror}: {path}', flush=True)
-
-
-def _first_line(error):
-  return (str(error).strip() or type(error).__name__).splitlines()[0]
