@@ -99,6 +99,9 @@ class Stage(nn.Module):
     return x
 
 
+STAGES = ((16, 1), (32, 2), (64, 2))  # of a Wide-ResNet: channels at width 1, and stride
+
+
 class WideResNet(nn.Module):
   """WRN-depth-width for small images (arXiv:1605.07146): three stages of (depth - 4) / 6 blocks.
 
@@ -142,6 +145,25 @@ class WideResNet(nn.Module):
   def title(self):
     return f'WRN-{self.depth}-{self.width}'
 
+  def multiply_adds(self, image_shape):
+    """Multiplications with additions in the convolutions and the classifier, for one image (height, width, channels)."""
+    height, width, channels = image_shape
+    total = height * width * 9 * channels * 16
+    channels = 16
+    for features, stride in STAGES:
+      features *= self.width
+      for block in range(self.num_blocks // 3):
+        specs = basic(features, stride if block == 0 else 1)
+        inputs = channels
+        height, width = -(-height // specs[0].stride), -(-width // specs[0].stride)
+        for spec in specs:
+          total += height * width * spec.size**2 * inputs * spec.features
+          inputs = spec.features
+        if channels != features or specs[0].stride != 1:
+          total += height * width * channels * features  # the shortcut
+        channels = features
+    return total + channels * self.num_classes
+
   @nn.compact
   def __call__(self, images, train, example=None):
     """Logits of images.
@@ -157,7 +179,7 @@ class WideResNet(nn.Module):
     """
     method = self.method
     x = conv(method, 16, 3, 1, name='stem', dtype=self.dtype)(images)
-    for i, (features, stride) in enumerate([(16, 1), (32, 2), (64, 2)], 1):
+    for i, (features, stride) in enumerate(STAGES, 1):
       x = Stage(basic, features * self.width, stride, self.num_blocks // 3, method, self.num_blocks, self.dtype,
                 self.remat, name=f'stage{i}')(x, train)
     x = Activation(method, name='relu')(x, train)

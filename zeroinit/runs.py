@@ -32,14 +32,12 @@ class Run:
 
   def __init__(self, workdir, read_only=False):
     """Raises UserError where workdir is something else than a directory, or metrics.jsonl is damaged."""
-    if not str(workdir):
-      raise UserError('the workdir is empty; say where the run is to be kept: --workdir=runs/NAME')
-    self.workdir = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+    self.workdir = absolute(workdir)
     if self.workdir.exists() and not self.workdir.is_dir():
       raise UserError(f'workdir {self.workdir} is a file; it must be a directory, or not exist yet')
     self.checkpoints = Checkpoints(self.workdir / 'checkpoints', read_only)
     metrics = self.workdir / 'metrics.jsonl'
-    self.records = [_parse(line, metrics, needs=('step', 'seconds'))
+    self.records = [parse(line, metrics, needs=('step', 'seconds'))
                     for line in metrics.read_text().splitlines()] if metrics.exists() else []
 
   @property
@@ -47,7 +45,7 @@ class Run:
     """What result.json holds, or None where the run has not finished."""
     path = self.workdir / 'result.json'
     needs = ('status', 'steps', 'test_accuracy')
-    return _parse(path.read_text(), path, needs) if path.exists() else None
+    return parse(path.read_text(), path, needs) if path.exists() else None
 
   def compare(self, config):
     """Raises UserError, showing the differences, where the directory holds a run of another config."""
@@ -57,7 +55,7 @@ class Run:
         if (self.workdir / left).exists():
           raise UserError(f'{self.workdir} holds {left} of a run whose config.json is gone; use another --workdir')
     else:
-      differences = list(_differences(_flat(_parse(path.read_text(), path)), _flat(config.to_dict())))
+      differences = list(_differences(compared_fields(parse(path.read_text(), path)), compared_fields(config.to_dict())))
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
                         f'(there -> here): {"; ".join(differences)}')
@@ -72,14 +70,11 @@ class Run:
     """
     path = self.workdir / 'config.json'
     if path.exists():
-      before = _parse(path.read_text(), path).get('data')
+      before = parse(path.read_text(), path).get('data')
       if before != data:
         raise UserError(f'{self.workdir} was begun with {before}, and this is {data}; use another --workdir')
       return
-    try:
-      self.workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(f'cannot make workdir {self.workdir}: {error.strerror}') from error
+    make_directory(self.workdir)
     write_json(path, {'data': data, **config.to_dict()})
 
   def record(self, record):
@@ -101,6 +96,21 @@ class Run:
   def _write_metrics(self):
     lines = [json.dumps(record, allow_nan=False) + '\n' for record in self.records]
     write(self.workdir / 'metrics.jsonl', ''.join(lines))
+
+
+def absolute(workdir):
+  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it is empty."""
+  if not str(workdir):
+    raise UserError('the workdir is empty; say where to keep what is made: --workdir=runs/NAME')
+  return epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+
+
+def make_directory(workdir):
+  """Makes a workdir, where there is none. Raises UserError where it cannot be made."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot make workdir {workdir}: {error.strerror or error}') from error
 
 
 def load(workdir):
@@ -125,7 +135,7 @@ def load(workdir):
 
 def read_config(path):
   """The config in a config.json. Raises UserError where the file is damaged or from another version."""
-  saved = _parse(epath.Path(path).read_text(), path)
+  saved = parse(epath.Path(path).read_text(), path)
   try:
     config = base_config(saved['method']['name'])
     with config.unlocked():
@@ -162,6 +172,31 @@ def write_json(path, value):
   write(path, json.dumps(finite(value), indent=2, allow_nan=False) + '\n')
 
 
+def parse(text, path, needs=()):
+  """The JSON object in a text, which must have the fields `needs`. Raises UserError, naming the file."""
+  try:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+      raise ValueError('not an object')
+    missing = [name for name in needs if name not in value]
+    if missing:
+      raise ValueError(f'it lacks {", ".join(missing)}')
+    return value
+  except ValueError as error:
+    raise UserError(f'{path} is damaged: {error}; use another --workdir') from error
+
+
+def compared_fields(config, prefix=''):
+  """{'method.alpha': 0.0, ...} of a nested config, without the fields that change no number."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat |= compared_fields(value, f'{prefix}{name}.')
+    elif prefix + name not in (*NOT_COMPARED, 'data'):
+      flat[prefix + name] = value
+  return flat
+
+
 def finite(value):
   """The value with every number that is not finite replaced by None, as JSON has none."""
   if isinstance(value, dict):
@@ -189,31 +224,6 @@ def git_revision():
     return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
   except (OSError, subprocess.SubprocessError):
     return None
-
-
-def _parse(text, path, needs=()):
-  """The JSON object in a text, which must have the fields `needs`. Raises UserError, naming the file."""
-  try:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-      raise ValueError('not an object')
-    missing = [name for name in needs if name not in value]
-    if missing:
-      raise ValueError(f'it lacks {", ".join(missing)}')
-    return value
-  except ValueError as error:
-    raise UserError(f'{path} is damaged: {error}; use another --workdir') from error
-
-
-def _flat(config, prefix=''):
-  """{'method.alpha': 0.0, ...} of a nested config, without the fields that are not compared."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{name}.')
-    elif prefix + name not in (*NOT_COMPARED, 'data'):
-      flat[prefix + name] = value
-  return flat
 
 
 def _differences(there, here):

@@ -1,7 +1,7 @@
 """Data sets. Each has a file here, named as in `config.dataset`, with its constants and `load(data_dir) -> Dataset`.
 
-The file says NUM_CLASSES, IMAGE_SHAPE (height, width, channels), and MEAN and STD of each channel, in units of the
-stored uint8.
+The file says NUM_CLASSES, TRAIN_EXAMPLES (how many there are when it is complete), IMAGE_SHAPE (height, width,
+channels), and MEAN and STD of each channel, in units of the stored uint8.
 """
 
 import dataclasses

@@ -23,7 +23,8 @@ NUM_CLASSES = 10
 IMAGE_SHAPE = (32, 32, 3)
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images, by channel
 
-SPLITS = {'train': 50_000, 'test': 10_000}
+TRAIN_EXAMPLES = 50_000
+SPLITS = {'train': TRAIN_EXAMPLES, 'test': 10_000}
 ARCHIVES = ('cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz')
 FOLDERS = ('cifar-10-batches-py', 'cifar-10-batches-bin')
 BATCHES = {'train': [f'data_batch_{i}' for i in range(1, 6)], 'test': ['test_batch']}

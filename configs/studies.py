@@ -1,0 +1,106 @@
+"""The grids behind the papers' tables and figures: each a plain generator, named after what it reproduces.
+
+A study yields its runs as (config file:method, overrides); its docstring says what it reproduces and how many runs it
+takes (`python -m launch.local --study=NAME --workdir=DIR --list` counts them, and their images). ZI is the ZeroInit
+paper, SK its later version, arXiv:2002.10444. Learning rates are powers of two around the published optima; where an
+optimum still lies at an end of the grid, the report says so.
+
+A run of WRN-16-4 by the paper's protocol is 10 million training images (200 epochs).
+"""
+
+SEEDS = range(15)
+
+
+def digits():
+  """Does it train at depth 100? The papers' point on scikit-learn's digits: 40 runs, minutes on a laptop.
+
+  Without normalization or initialization depth 100 does not train; with batch norm, Fixup or ZeroInit it does, and
+  batch norm stands the largest learning rates.
+  """
+  for method in ('none', 'batch_norm', 'fixup', 'zeroinit'):
+    for depth in (16, 100):
+      for log2_rate in range(-8, 1, 2):
+        yield f'configs/digits.py:{method}', {'depth': depth, 'learning_rate': 2.0**log2_rate}
+
+
+def table1():
+  """ZI, Table 1: without batch norm, which modification matters? WRN-16-4, batch 64, 630 runs."""
+  for method in ('none', 'biases', 'dropout', 'multiplier', 'biases_dropout', 'zeroinit'):
+    for log2_rate in range(-5, 2):
+      for seed in SEEDS:
+        yield f'configs/cifar10.py:{method}', {'learning_rate': 2.0**log2_rate, 'seed': seed}
+
+
+def table2():
+  """ZI, Table 2: batch norm and ZeroInit at depth 16, 100 and 1000. WRN-d-2, batch 64, 630 runs."""
+  for method in ('ghost_norm', 'zeroinit'):
+    yield from _depths(method, range(-5, 2))
+
+
+def table3():
+  """ZI, Table 3: ZeroInit without L2, and the multiplier alone, at depth 16, 100 and 1000. WRN-d-2, 630 runs."""
+  yield from _depths('zeroinit', range(-5, 2), weight_decay=0.0)
+  yield from _depths('multiplier', range(-5, 2))
+
+
+def skipinit_depth():
+  """SK, the CIFAR-10 tables of depth and variations: how must alpha start? WRN-d-2, batch 64, 2,025 runs."""
+  for method in ('ghost_norm', 'skipinit_alpha_inverse_sqrt_d', 'multiplier', 'skipinit_alpha_1'):
+    yield from _depths(method, range(-5, 2))
+  yield from _depths('divide_by_sqrt2', range(-8, 2))
+  yield from _depths('multiplier', range(-5, 2), weight_decay=0.0)
+
+
+def figure1():
+  """ZI, Figures 1 and 2: accuracy, loss and optimal rate against batch size, 64 to 8192. WRN-16-4, 1,800 runs.
+
+  Batch norm is over ghost batches of 64.
+  """
+  for method in ('ghost_norm', 'none', 'zeroinit'):
+    for log2_batch in range(6, 14):
+      yield from _around_the_expected_rate(method, log2_batch)
+
+
+def figure3():
+  """ZI, Figures 3 and 4: batch size 1 to 1024, batch norm over the whole batch. WRN-16-4, 2,475 runs."""
+  for method in ('batch_norm', 'none', 'zeroinit'):
+    for log2_batch in range(11):
+      yield from _around_the_expected_rate(method, log2_batch)
+
+
+def table4():
+  """ZI, Table 4, and SK's Fixup with dropout: ResNet-50 V2 on ImageNet, batch 256, 1024 and 4096, one run per rate."""
+  for method in ('ghost_norm', 'fixup', 'fixup_dropout', 'zeroinit_no_dropout', 'zeroinit'):
+    yield from _imagenet(method, 'v2')
+
+
+def table5():
+  """ZI, Table 5: ResNet-50 V1 on ImageNet, batch 256, 1024 and 4096, one run per rate."""
+  for method in ('ghost_norm', 'fixup', 'zeroinit', 'zeroinit_scalar_bias'):
+    yield from _imagenet(method, 'v1')
+
+
+def _depths(method, log2_rates, **fields):
+  for depth in (16, 100, 1000):
+    for log2_rate in log2_rates:
+      for seed in SEEDS:
+        rate = {'learning_rate': 2.0**log2_rate, 'seed': seed}
+        yield f'configs/cifar10.py:{method}', {'depth': depth, 'width': 2, **fields, **rate}
+
+
+def _around_the_expected_rate(method, log2_batch):
+  """Five rates around what ZI found: proportional to the batch size, up to the method's largest stable rate."""
+  at_64, largest = {'none': (-3, -3), 'zeroinit': (-2, 1)}.get(method, (-1, 4))
+  expected = min(at_64 + log2_batch - 6, largest)
+  for log2_rate in range(expected - 2, expected + 3):
+    for seed in SEEDS:
+      overrides = {'batch_size': 2**log2_batch, 'learning_rate': 2.0**log2_rate, 'seed': seed}
+      yield f'configs/cifar10.py:{method}', overrides
+
+
+def _imagenet(method, version):
+  fields = {'method.ghost_size': 256} if method == 'ghost_norm' else {}
+  for log2_batch in (8, 10, 12):
+    for log2_rate in range(log2_batch - 11, log2_batch - 6):
+      overrides = {'batch_size': 2**log2_batch, **fields, 'learning_rate': 2.0**log2_rate}
+      yield f'configs/imagenet.py:{method},{version}', overrides

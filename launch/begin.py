@@ -1,0 +1,86 @@
+"""What all launchers share: the flags that say which study, and writing its manifest."""
+
+import ast
+import itertools
+import re
+
+from absl import flags
+
+from zeroinit import studies
+from zeroinit.errors import UserError
+
+# Assumed for the estimate of --list, not measured: what large float32 (TF32) convolutions reach in practice.
+ASSUMED = 'one NVIDIA A100 or H200 at 50 TFLOP/s'
+ASSUMED_FLOPS = 5e13
+
+_STUDY = flags.DEFINE_string('study', None, f'A study of {studies.STUDIES}: table1, figure1, digits, ...')
+_CONFIG = flags.DEFINE_string('config', None, 'Or your own file with get_config and sweep: FILE.py or FILE.py:ARGUMENT.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study; the same command goes on with it.')
+_SET = flags.DEFINE_multi_string('set', [], 'FIELD=VALUE or FIELD=VALUE,VALUE,...: any field of the config, for all '
+                                 'cells; in the place of the values that the study has for it. May be repeated.')
+_METHODS = flags.DEFINE_list('methods', None, 'Only these methods of the study.')
+_SEEDS = flags.DEFINE_integer('seeds', None, 'Seeds 0 ... N - 1 for every setting.', lower_bound=1)
+_LIST = flags.DEFINE_boolean('list', False, 'Print the cells and their cost, and stop.')
+KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
+
+
+def begin():
+  """The study that the flags name, in its directory; or None with --list, which is done then.
+
+  Raises:
+    UserError: a study, method, field or value that does not exist; a directory that holds another study.
+  """
+  if (_STUDY.value is None) == (_CONFIG.value is None):
+    raise UserError('say which study: either --study=NAME, or --config=FILE.py with a sweep of your own; there are: '
+                    + ', '.join(studies.names()))
+  if _STUDY.value is not None:
+    name, (runs, document) = _STUDY.value, studies.named_study(_STUDY.value)
+  else:
+    name, (runs, document) = _CONFIG.value, studies.own_study(_CONFIG.value)
+  axes = dict(map(_axis, _SET.value))
+  if _SEEDS.value is not None:
+    axes['seed'] = list(range(_SEEDS.value))
+  cells = studies.expand(runs, axes, _METHODS.value)
+  if not cells:
+    raise UserError(f'study {name} has no cells')
+  if _LIST.value:
+    _list(document, cells)
+    return None
+  if _WORKDIR.value is None:
+    raise UserError('say where the study is to be kept: --workdir=runs/NAME')
+  return studies.begin(_WORKDIR.value, name, document, cells)
+
+
+def _axis(text):
+  """'learning_rate=2^-3,0.25' -> ('learning_rate', [0.125, 0.25])"""
+  field, equals, values = text.partition('=')
+  if not (field and equals and values):
+    raise UserError(f'--set={text}: write --set=FIELD=VALUE')
+  return field, [_value(value) for value in values.split(',')]
+
+
+def _value(text):
+  power = re.fullmatch(r'2\^(-?\d{1,3})', text)
+  if power:
+    return 2.0 ** int(power[1])
+  try:
+    return {'true': True, 'false': False}.get(text.lower(), ast.literal_eval(text))
+  except (ValueError, SyntaxError):
+    return text
+
+
+def _list(document, cells):
+  print(document, end='\n\n')
+  names = list(dict.fromkeys(itertools.chain.from_iterable(cell.fields for cell in cells)))
+  changing = [name for name in names if len({cell.fields.get(name) for cell in cells}) > 1]
+  for index, cell in enumerate(cells):
+    print(f'{index:5d}  {cell.method:<24} {cell.network:<12}',
+          '  '.join(f'{name} {_short(cell.fields.get(name))}' for name in changing))
+  flop, images = sum(cell.flop for cell in cells), sum(cell.images for cell in cells)
+  print(f'\n{len({cell.program for cell in cells})} compiled programs, {images:.3g} training images, {flop:.3g} '
+        f'floating-point operations: about {flop / ASSUMED_FLOPS / 3600:.2g} hours on {ASSUMED} (assumed)')
+  print(f'{len(cells)} cells')
+
+
+def _short(value):
+  return f'{value:g}' if isinstance(value, float) else value

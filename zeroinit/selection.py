@@ -1,0 +1,72 @@
+"""The paper's rule for reading a grid of learning rates and seeds (ZI, section 3).
+
+At each rate the best 12 of 15 runs are kept, chosen for each metric apart; the optimal rate of a metric is the one with
+the best mean; and it must not lie at an end of the grid.
+"""
+
+import dataclasses
+import math
+import statistics
+
+BETTER = {'test_accuracy': max, 'train_loss': min}  # the metrics that have an optimal rate, and which value is better
+KEPT = 12 / 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """One metric at one learning rate.
+
+  Attributes:
+    mean: over the kept runs; a diverged run counts as the worst there is: accuracy at chance, infinite loss.
+    std: sample standard deviation of the kept runs; None of a single run, or where one of them diverged with no loss.
+    kept, runs, diverged: how many runs were kept, finished (with those that diverged), and diverged.
+  """
+
+  learning_rate: float
+  mean: float
+  std: float | None
+  kept: int
+  runs: int
+  diverged: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """One metric over a grid of rates.
+
+  Attributes:
+    best: the score at the optimal rate; of rates with equal means the lowest.
+    scores: at every rate, in order.
+    within: the rates whose mean lies within one standard deviation of the best.
+    edge: 'lowest' or 'highest' where the optimum is at that end of the grid and the true one may lie beyond; else None.
+  """
+
+  best: Score
+  scores: tuple[Score, ...]
+  within: tuple[float, ...]
+  edge: str | None
+
+
+def kept(runs):
+  """How many of so many runs are kept: 12 of 15, and in proportion of other numbers, at least one."""
+  return max(1, round(KEPT * runs))
+
+
+def score(learning_rate, values, metric, chance=0.1):
+  """The Score of one rate. values: of every finished run, None where it diverged; chance: the accuracy of guessing."""
+  worst = chance if BETTER[metric] is max else math.inf
+  counted = sorted((worst if value is None else value for value in values), reverse=BETTER[metric] is max)
+  best = counted[: kept(len(counted))]
+  std = statistics.stdev(best) if len(best) > 1 and all(map(math.isfinite, best)) else None
+  return Score(learning_rate, statistics.fmean(best), std, len(best), len(values), values.count(None))
+
+
+def choose(values_by_rate, metric, chance=0.1):
+  """The Choice from {learning rate: values of its runs}, each at least one run; see `score`."""
+  scores = tuple(score(rate, values_by_rate[rate], metric, chance) for rate in sorted(values_by_rate))
+  mean = BETTER[metric](score.mean for score in scores)
+  best = next(score for score in scores if score.mean == mean)
+  within = tuple(score.learning_rate for score in scores
+                 if score == best or abs(score.mean - best.mean) <= (best.std or 0.0))
+  edge = 'lowest' if best == scores[0] else 'highest' if best == scores[-1] else None
+  return Choice(best, scores, within, edge)

@@ -1,0 +1,289 @@
+"""A study is a list of cells, each one run of one config: expanding it, its manifest, and where its runs lie."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+
+from etils import epath
+
+from zeroinit import data, runs
+from zeroinit.config import check, method_label, protocol
+from zeroinit.errors import UserError, first_line
+from zeroinit.optimizer import halving
+from zeroinit.recipe import network
+
+# Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
+# the learning rate is tuned for each setting apart.
+TUNED_OVER = ('learning_rate', 'seed')
+STUDIES = 'configs/studies.py'
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One run of a study, as it stands in the manifest.
+
+  Attributes:
+    identity: name of its directory, made from every field of its config: the same run has it in every study.
+    config: the config file, and after a colon its argument.
+    overrides: {field: value}, as flags would give them.
+    method: name of the row and what departs from it.
+    network, dataset: titles.
+    fields: {field: value} of the config, those that a table may name.
+    program: what tells its compiled program from others.
+    protocol: 'paper', 'shortened' or 'own', if the data set is whole.
+    flop: floating-point operations of its training, counting three forward passes for one update.
+    images: training images, each as often as it is used.
+  """
+
+  identity: str
+  config: str
+  overrides: dict
+  method: str
+  network: str
+  dataset: str
+  fields: dict
+  program: str
+  protocol: str
+  flop: float
+  images: float
+
+  @property
+  def learning_rate(self):
+    return self.fields['learning_rate']
+
+  @property
+  def seed(self):
+    return self.fields['seed']
+
+  @property
+  def setting(self):
+    """All that tells this cell's group from others, hashable: cells of one group differ in learning rate and seed."""
+    return tuple((name, value) for name, value in {'method': self.method, 'network': self.network, **self.fields}.items()
+                 if name not in TUNED_OVER)
+
+  def load_config(self):
+    """The run's config. Raises UserError where the file is gone, or has changed so that it gives another run."""
+    config = _load_config(self.config, self.overrides)
+    if _identity(config) != self.identity:
+      raise UserError(f'{self.config} now describes another run than when the study was begun; use another --workdir')
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A study in its directory, as manifest.json has it.
+
+  Attributes:
+    workdir: absolute path, or an address such as gs://bucket/folder.
+    name: of the generator, or of the user's file.
+    document: its docstring.
+    cells: in the order of their index.
+  """
+
+  workdir: epath.Path
+  name: str
+  document: str
+  cells: tuple[Cell, ...]
+
+  def directory(self, cell):
+    """Where the run of a cell lies."""
+    return self.workdir / 'cells' / cell.identity
+
+  def finished(self):
+    """Identities of the cells that have a result, of this study and of others in the same directory."""
+    return {path.parent.name for path in self.workdir.glob('cells/*/result.json')}
+
+  def results(self):
+    """{identity: what its result.json holds} of the cells that have one."""
+    there = self.finished()
+    return {cell.identity: runs.Run(self.directory(cell), read_only=True).result
+            for cell in self.cells if cell.identity in there}
+
+
+def load_study(workdir):
+  """The study in a directory. Raises UserError where there is none, or its manifest is damaged."""
+  workdir = runs.absolute(workdir)
+  path = workdir / 'manifest.json'
+  if not path.exists():
+    raise UserError(f'{workdir} holds no study: it has no manifest.json')
+  manifest = runs.parse(path.read_text(), path, needs=('study', 'document', 'cells'))
+  try:
+    cells = tuple(Cell(**{name: value for name, value in cell.items() if name != 'index'}) for cell in manifest['cells'])
+  except (TypeError, AttributeError) as error:
+    raise UserError(f'{path} is not the manifest of a study of this version: {first_line(error)}') from error
+  return Study(workdir, manifest['study'], manifest['document'], cells)
+
+
+def begin(workdir, name, document, cells):
+  """Makes a study in a directory, or goes on with the one that is there, which may have grown.
+
+  Raises:
+    UserError: the directory holds a study that neither contains the cells nor is contained in them.
+  """
+  workdir = runs.absolute(workdir)
+  if (workdir / 'manifest.json').exists():
+    there = load_study(workdir)
+    before, now = ({cell.identity for cell in both} for both in (there.cells, cells))
+    if there.name != name:
+      raise UserError(f'{workdir} holds study {there.name}, and this is {name}; use another --workdir')
+    if now <= before:
+      return there
+    if not before < now:
+      raise UserError(f'{workdir} holds study {name} with other settings ({len(before - now)} of its {len(before)} cells '
+                      'are not in this one); repeat its flags, or use another --workdir')
+  runs.make_directory(workdir)
+  study = Study(workdir, name, document, tuple(cells))
+  listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(cells)]
+  runs.write_json(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
+  return study
+
+
+def names():
+  """Names of the studies in configs/studies.py."""
+  found = vars(load_module(STUDIES)).items()
+  return [name for name, value in found if inspect.isgeneratorfunction(value) and not name.startswith('_')]
+
+
+def named_study(name):
+  """(runs, docstring) of the study of that name. Raises UserError, listing the names, where there is none."""
+  if name not in names():
+    raise UserError(f'there is no study {name!r} in {STUDIES}; there are: {", ".join(names())}')
+  generator = getattr(load_module(STUDIES), name)
+  return generator(), inspect.getdoc(generator) or ''
+
+
+def own_study(config):
+  """(runs, docstring) of the `sweep` in a user's config file, FILE.py or FILE.py:ARGUMENT.
+
+  `sweep()` yields overrides, {field: value}, or pairs (FILE.py:METHOD, overrides); ':METHOD' is of the same file.
+  `sweep(add)` calls add(field=value, ...) instead.
+
+  Raises:
+    UserError: the file has no `sweep`.
+  """
+  file = config.partition(':')[0]
+  sweep = getattr(load_module(file), 'sweep', None)
+  if sweep is None:
+    raise UserError(f'{file} has no function sweep: a generator of overrides beside get_config')
+  if inspect.signature(sweep).parameters:
+    swept = []
+    sweep(lambda overrides=(), **fields: swept.append({**dict(overrides), **fields}))
+  else:
+    swept = sweep()
+  def pairs():
+    for run in swept:
+      of, overrides = (config, run) if isinstance(run, dict) else run
+      yield (file + of if of.startswith(':') else of), overrides
+  return pairs(), inspect.getdoc(sweep) or ''
+
+
+def expand(runs, axes=None, methods=None):
+  """The cells of a study, in its order, each once.
+
+  Args:
+    runs: iterable of (config file:method, overrides), as a study yields them.
+    axes: {field: values}, which take the place of the study's own values of that field. A value that the study has
+      keeps what goes with it, such as the learning rates for a batch size.
+    methods: names of rows to keep; None keeps all.
+
+  Raises:
+    UserError: a run that could not be trained, a field that does not exist, a method that the study does not have.
+  """
+  pairs = [(config, dict(overrides)) for config, overrides in runs]
+  if methods:
+    row = lambda config: re.split('[:,]', config + ':')[1]
+    missing = set(methods) - {row(config) for config, _ in pairs}
+    if missing:
+      raise UserError(f'the study has no method {", ".join(sorted(missing))}; it has: '
+                      + ', '.join(dict.fromkeys(row(config) for config, _ in pairs)))
+    pairs = [(config, overrides) for config, overrides in pairs if row(config) in methods]
+  for field, values in (axes or {}).items():
+    pairs = [(config, {**overrides, field: value}) for value in values
+             for config, overrides in ([pair for pair in pairs if pair[1].get(field) == value] or pairs)]
+  cells = {}
+  for config, overrides in pairs:
+    cell = make_cell(config, overrides)
+    cells.setdefault(cell.identity, cell)
+  place = {program: i for i, program in enumerate(dict.fromkeys(cell.program for cell in cells.values()))}
+  return sorted(cells.values(), key=lambda cell: place[cell.program])
+
+
+def make_cell(config_file, overrides):
+  """The cell of one run. Raises UserError where the run could not be trained."""
+  config = _load_config(config_file, overrides)
+  try:
+    check(config)
+    net, source = network(config), data.source(config.dataset)
+    schedule = halving(config.epochs, config.batch_size, config.drop_every, source.TRAIN_EXAMPLES)
+  except UserError as error:
+    raise UserError(f'{config_file} with {overrides}: {error}') from error
+  images = schedule.steps * config.batch_size
+  shown = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs')
+  fields = {name: config[name] for name in shown if name in config}
+  fields |= {name: value for name, value in overrides.items() if not name.startswith('method.')}
+  fields |= {name: config[name] for name in TUNED_OVER}
+  for name in runs.NOT_COMPARED:
+    fields.pop(name, None)
+  return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
+              network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
+              protocol=protocol(config, complete=True), images=images,
+              flop=6.0 * net.multiply_adds(source.IMAGE_SHAPE) * images)
+
+
+def extended(cells, rates):
+  """Cells like those given, one for each of them, at other learning rates; for a grid that must grow."""
+  found = {}
+  for cell in cells:
+    for rate in rates:
+      grown = make_cell(cell.config, {**cell.overrides, 'learning_rate': rate})
+      found.setdefault(grown.identity, grown)
+  return list(found.values())
+
+
+@functools.cache
+def load_module(file):
+  """The Python module in a file: a config file, or a file of studies. Raises UserError where there is none."""
+  if not os.path.isfile(file):
+    raise UserError(f'there is no file {file}' + ('' if os.path.isabs(file) else f' in {os.getcwd()}'))
+  spec = importlib.util.spec_from_file_location(os.path.basename(file).removesuffix('.py'), file)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except UserError:
+    raise
+  except Exception as error:  # a user's file is Python, so anything can come out of it
+    raise UserError(f'{file} fails: {type(error).__name__}: {first_line(error)}') from error
+  return module
+
+
+def _load_config(config_file, overrides):
+  file, _, argument = config_file.partition(':')
+  get_config = getattr(load_module(file), 'get_config', None)
+  if get_config is None:
+    raise UserError(f'{file} has no function get_config')
+  config = get_config(*([argument] if argument else []))
+  for name, value in overrides.items():
+    try:
+      config.update_from_flattened_dict({name: value})
+    except (KeyError, AttributeError) as error:
+      raise UserError(f'{config_file} has no field {name}') from error
+    except (TypeError, ValueError) as error:
+      raise UserError(f'{config_file} does not take {name}={value!r}: {first_line(error)}') from error
+  return config
+
+
+def _identity(config):
+  """Readable as far as it goes, and unique."""
+  words = (config.method.name, network(config).title, f'b{config.batch_size}', f'r{config.learning_rate:g}',
+           f's{config.seed}', _digest(config))
+  return re.sub(r'[^\w.-]', '-', '_'.join(words))
+
+
+def _digest(config, without=()):
+  fields = {name: value for name, value in runs.compared_fields(config.to_dict()).items() if name not in without}
+  return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
