@@ -14,7 +14,7 @@ ASSUMED = 'one NVIDIA A100 or H200 at 50 TFLOP/s'
 ASSUMED_FLOPS = 5e13
 
 _STUDY = flags.DEFINE_string('study', None, f'A study of {studies.STUDIES}: table1, figure1, digits, ...')
-_CONFIG = flags.DEFINE_string('config', None, 'Or your own file with get_config and sweep: FILE.py or FILE.py:ARGUMENT.')
+_CONFIG = flags.DEFINE_string('config', None, 'Or your own file, with get_config and sweep: FILE.py or FILE.py:ARG.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study; the same command goes on with it.')
 _SET = flags.DEFINE_multi_string('set', [], 'FIELD=VALUE or FIELD=VALUE,VALUE,...: any field of the config, for all '
                                  'cells; in the place of the values that the study has for it. May be repeated.')

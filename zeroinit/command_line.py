@@ -9,9 +9,15 @@ import traceback
 import jax
 from absl import app, flags, logging
 
+from zeroinit import processes
 from zeroinit.errors import UserError, first_line
 
 MISTAKE = 2  # exit code
+
+_DISTRIBUTED = flags.DEFINE_boolean('distributed', False, 'Join the other hosts of this pod, or tasks of this srun.')
+_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, to join processes by hand.')
+_PROCESSES = flags.DEFINE_integer('processes', None, 'With --coordinator: how many there are.')
+_PROCESS = flags.DEFINE_integer('process', None, 'With --coordinator: which one this is, from 0.')
 
 
 def run(main):
@@ -32,6 +38,17 @@ def run(main):
     _fail(f'no device to run on: JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS", "")!r} ({first_line(error)})')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
+
+
+def join_processes():
+  """Joins the processes that the flags name; without them this process works alone."""
+  by_hand = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  if None not in by_hand:
+    processes.join(*by_hand)
+  elif by_hand != (None, None, None):
+    raise UserError('--coordinator=HOST:PORT, --processes=N and --process=I belong together')
+  elif _DISTRIBUTED.value:
+    processes.join()
 
 
 def _fail(message):

@@ -22,6 +22,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
 
 
 def main(argv):
+  command_line.join_processes()
   from zeroinit.train import Stopped, train  # takes a second to import, and --help need not wait for it
 
   overrides = config_flags.get_override_values(flags.FLAGS['config'])

@@ -146,7 +146,7 @@ class WideResNet(nn.Module):
     return f'WRN-{self.depth}-{self.width}'
 
   def multiply_adds(self, image_shape):
-    """Multiplications with additions in the convolutions and the classifier, for one image (height, width, channels)."""
+    """Multiplications with additions in convolutions and classifier, for one image (height, width, channels)."""
     height, width, channels = image_shape
     total = height * width * 9 * channels * 16
     channels = 16

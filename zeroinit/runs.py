@@ -15,10 +15,13 @@ import subprocess
 
 from etils import epath
 
+from zeroinit import processes
 from zeroinit.checkpoints import Checkpoints
 from zeroinit.config import NOT_COMPARED, base_config
 from zeroinit.errors import UserError
 from zeroinit.recipe import network
+
+BESIDE_CONFIG = ('data', 'threads')  # what config.json holds and a config does not
 
 
 class Run:
@@ -36,6 +39,10 @@ class Run:
     if self.workdir.exists() and not self.workdir.is_dir():
       raise UserError(f'workdir {self.workdir} is a file; it must be a directory, or not exist yet')
     self.checkpoints = Checkpoints(self.workdir / 'checkpoints', read_only)
+    self.read()
+
+  def read(self):
+    """Reads metrics.jsonl."""
     metrics = self.workdir / 'metrics.jsonl'
     self.records = [parse(line, metrics, needs=('step', 'seconds'))
                     for line in metrics.read_text().splitlines()] if metrics.exists() else []
@@ -55,7 +62,8 @@ class Run:
         if (self.workdir / left).exists():
           raise UserError(f'{self.workdir} holds {left} of a run whose config.json is gone; use another --workdir')
     else:
-      differences = list(_differences(compared_fields(parse(path.read_text(), path)), compared_fields(config.to_dict())))
+      there, here = parse(path.read_text(), path), config.to_dict()
+      differences = list(_differences(compared_fields(there), compared_fields(here)))
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
                         f'(there -> here): {"; ".join(differences)}')
@@ -65,17 +73,22 @@ class Run:
 
     data: title of the data set, which must stay what it was, wherever the files are now.
 
+    Returns:
+      The number of CPU threads with which the run was begun.
+
     Raises:
       UserError: the run was begun with another copy of the data, or the directory cannot be made.
     """
     path = self.workdir / 'config.json'
     if path.exists():
-      before = parse(path.read_text(), path).get('data')
-      if before != data:
-        raise UserError(f'{self.workdir} was begun with {before}, and this is {data}; use another --workdir')
-      return
+      saved = parse(path.read_text(), path)
+      if saved.get('data') != data:
+        raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
+      return saved.get('threads')
     make_directory(self.workdir)
-    write_json(path, {'data': data, **config.to_dict()})
+    if processes.is_first():
+      write_json(path, {'data': data, 'threads': threads(), **config.to_dict()})
+    return threads()
 
   def record(self, record):
     """Adds one evaluation to metrics.jsonl."""
@@ -91,11 +104,13 @@ class Run:
 
   def finish(self, result):
     """Writes result.json: the run is over."""
-    write_json(self.workdir / 'result.json', result)
+    if processes.is_first():
+      write_json(self.workdir / 'result.json', result)
 
   def _write_metrics(self):
     lines = [json.dumps(record, allow_nan=False) + '\n' for record in self.records]
-    write(self.workdir / 'metrics.jsonl', ''.join(lines))
+    if processes.is_first():
+      write(self.workdir / 'metrics.jsonl', ''.join(lines))
 
 
 def absolute(workdir):
@@ -139,7 +154,7 @@ def read_config(path):
   try:
     config = base_config(saved['method']['name'])
     with config.unlocked():
-      config.update({name: value for name, value in saved.items() if name not in ('method', 'data')})
+      config.update({name: value for name, value in saved.items() if name not in ('method', *BESIDE_CONFIG)})
     config.method.update(saved['method'])
   except (KeyError, TypeError, ValueError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {error}') from error
@@ -192,7 +207,7 @@ def compared_fields(config, prefix=''):
   for name, value in config.items():
     if isinstance(value, dict):
       flat |= compared_fields(value, f'{prefix}{name}.')
-    elif prefix + name not in (*NOT_COMPARED, 'data'):
+    elif prefix + name not in (*NOT_COMPARED, *BESIDE_CONFIG):
       flat[prefix + name] = value
   return flat
 
@@ -210,9 +225,13 @@ def environment(devices):
   """What else a number may depend on: the devices used, CPU threads, versions, and the code's revision."""
   names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-  threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()  # macOS has none
-  return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads,
+  return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads(),
           'versions': versions, 'git_revision': git_revision()}
+
+
+def threads():
+  """CPU threads that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()  # macOS has none
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class State:
 
 def init_state(recipe, learning_rate, seed):
   """The state before the first update, on every device of the recipe's mesh."""
-  return _init_state(recipe, jnp.float32(learning_rate), jnp.uint32(seed))
+  return _init_state(recipe, np.float32(learning_rate), np.uint32(seed))  # on no device yet: there may be several hosts
 
 
 @partial(jax.jit, static_argnums=0)
@@ -144,7 +144,8 @@ def score(recipe, state, images, labels):
   logits = recipe.net.apply(variables, batches.standardize(images, recipe.mean, recipe.std), train=False)
   cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
   correct = (labels >= 0) & (logits.argmax(-1) == labels)
-  return correct.sum(), jnp.where(labels >= 0, cross_entropy, 0).sum()
+  sums = correct.sum(), jnp.where(labels >= 0, cross_entropy, 0).sum()
+  return lax.with_sharding_constraint(sums, recipe.replicated)
 
 
 def in_batches(recipe, images, labels, batch_size):

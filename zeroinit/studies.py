@@ -23,7 +23,7 @@ TUNED_OVER = ('learning_rate', 'seed')
 STUDIES = 'configs/studies.py'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
   """One run of a study, as it stands in the manifest.
 
@@ -63,8 +63,8 @@ class Cell:
   @property
   def setting(self):
     """All that tells this cell's group from others, hashable: cells of one group differ in learning rate and seed."""
-    return tuple((name, value) for name, value in {'method': self.method, 'network': self.network, **self.fields}.items()
-                 if name not in TUNED_OVER)
+    fields = {'method': self.method, 'network': self.network, **self.fields}
+    return tuple((name, value) for name, value in fields.items() if name not in TUNED_OVER)
 
   def load_config(self):
     """The run's config. Raises UserError where the file is gone, or has changed so that it gives another run."""
@@ -98,6 +98,24 @@ class Study:
     """Identities of the cells that have a result, of this study and of others in the same directory."""
     return {path.parent.name for path in self.workdir.glob('cells/*/result.json')}
 
+  def begun(self):
+    """Identities of the cells that a worker has taken at some time."""
+    return {path.parent.parent.name for path in self.workdir.glob('cells/*/claims/0')}
+
+  def failures(self):
+    """{identity: message} of the cells that could not be trained, for a reason that is not the user's."""
+    paths = self.workdir.glob('cells/*/failure.json')
+    return {path.parent.name: runs.parse(path.read_text(), path, needs=('message',))['message'] for path in paths}
+
+  def fail(self, cell, message):
+    """Says that a cell could not be trained; workers pass it over until the failures are forgotten."""
+    runs.write_json(self.directory(cell) / 'failure.json', {'message': message})
+
+  def forget_failures(self):
+    """Lets workers try the failed cells again."""
+    for path in self.workdir.glob('cells/*/failure.json'):
+      path.unlink(missing_ok=True)
+
   def results(self):
     """{identity: what its result.json holds} of the cells that have one."""
     there = self.finished()
@@ -113,10 +131,10 @@ def load_study(workdir):
     raise UserError(f'{workdir} holds no study: it has no manifest.json')
   manifest = runs.parse(path.read_text(), path, needs=('study', 'document', 'cells'))
   try:
-    cells = tuple(Cell(**{name: value for name, value in cell.items() if name != 'index'}) for cell in manifest['cells'])
+    cells = [{name: value for name, value in cell.items() if name != 'index'} for cell in manifest['cells']]
+    return Study(workdir, manifest['study'], manifest['document'], tuple(Cell(**cell) for cell in cells))
   except (TypeError, AttributeError) as error:
     raise UserError(f'{path} is not the manifest of a study of this version: {first_line(error)}') from error
-  return Study(workdir, manifest['study'], manifest['document'], cells)
 
 
 def begin(workdir, name, document, cells):
@@ -134,8 +152,8 @@ def begin(workdir, name, document, cells):
     if now <= before:
       return there
     if not before < now:
-      raise UserError(f'{workdir} holds study {name} with other settings ({len(before - now)} of its {len(before)} cells '
-                      'are not in this one); repeat its flags, or use another --workdir')
+      raise UserError(f'{workdir} holds study {name} with other settings ({len(before - now)} of its {len(before)} '
+                      'cells are not in this one); repeat its flags, or use another --workdir')
   runs.make_directory(workdir)
   study = Study(workdir, name, document, tuple(cells))
   listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(cells)]

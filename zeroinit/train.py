@@ -9,8 +9,9 @@ import flax
 import jax
 from clu import parameter_overview
 
-from zeroinit import data, runs
+from zeroinit import claims, data, processes, runs
 from zeroinit.config import check, method_label, notes, protocol
+from zeroinit.errors import UserError
 from zeroinit.events import Events
 from zeroinit.layers import initial_alpha
 from zeroinit.progress import Progress
@@ -43,50 +44,68 @@ def train(config, workdir, overrides=None):
 
   Raises:
     UserError: a value that cannot be, a missing data set, a workdir that holds another run or cannot be written.
+    claims.Elsewhere, a UserError: another process works on this run, or has taken it over.
     Stopped: SIGTERM or SIGINT came; the state has been saved.
   """
   check(config)
   run = runs.Run(workdir)
   run.compare(config)
-  if run.result:
+  if not run.result:
+    training = _Training(config, run)  # before anything is written, since a config may still be found wrong
+    with claims.claim(run.workdir) as still_held:
+      run.read()  # what another process may have written in the meantime
+      if not run.result:
+        with _signals() as stop_signals, contextlib.closing(run.checkpoints):
+          return training.to_the_end(overrides or {}, stop_signals, still_held)
+  if processes.is_first():
     print(f'{run.workdir} is finished: {_outcome(run.result)}; a new run needs a new workdir', flush=True)
-    return run.result
-  with _signals() as stop_signals, contextlib.closing(run.checkpoints):
-    return _Training(config, run, stop_signals).to_the_end(overrides or {})
+  return run.result
 
 
 class _Training:
   """One attempt at a run, alone or after others that were stopped."""
 
-  def __init__(self, config, run, stop_signals):
-    self.config, self.run, self.stop_signals = config, run, stop_signals
+  def __init__(self, config, run):
+    self.config, self.run = config, run
     self.began = time.monotonic()
     self.dataset = data.source(config.dataset).load(config.data_dir)
     self.recipe = make_recipe(config, len(self.dataset.train_images))
     self.schedule = self.recipe.schedule
-    run.begin(config, self.dataset.title)  # only now that nothing in the config can be wrong
+    if self.recipe.mesh.size < jax.device_count() and processes.count() > 1:
+      raise UserError(f'{jax.device_count()} devices in {processes.count()} processes do not divide a batch of '
+                      f'{config.batch_size // config.micro_batches}; use a batch size that they divide, or fewer')
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
 
-  def to_the_end(self, overrides):
-    """Goes on with the run, or begins it, until it is done or has diverged, and returns its result."""
+  def to_the_end(self, overrides, stop_signals, still_held):
+    """Goes on with the run, or begins it, until it is done or has diverged, and returns its result.
+
+    stop_signals: list to which signals add their number; still_held: see `claims.claim`.
+    """
+    self.stop_signals, self.still_held = stop_signals, still_held
+    threads = self.run.begin(self.config, self.dataset.title)
     with contextlib.ExitStack() as self.closing:
       self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
+      if threads != runs.threads():
+        self.progress.say(f'begun with {threads} CPU threads, going on with {runs.threads()}: the last bits may differ')
       self._start()
       while not self.state.diverged:
         if self.step in self.evaluations and not self._evaluated():
           self._evaluate()
         if self.step == self.schedule.steps and self._evaluated():
           break
-        stopping = bool(self.stop_signals)  # read once: a signal between the two lines below would stop without saving
-        if stopping or time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+        stopping = self._stopping()  # read once: a signal between the two lines below would stop without saving
+        due = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+        due, self.updates = processes.agree([due, self.updates])  # which are by each process's own clock
+        if stopping or due:
           self._save()
         if stopping:
           self.progress.say(f'stopped at step {self.step:,}; the same command goes on from there')
-          raise Stopped(self.stop_signals[0])
+          raise Stopped(stopping)
         self._advance()
       self._save()
       result = self._result(overrides)
+      self.still_held()
       self.run.finish(result)
       self.progress.say(f'{_outcome(result)}, {result["seconds"]:.0f} s; see {self.run.workdir}')
     return result
@@ -106,7 +125,9 @@ class _Training:
       self.progress.say('no checkpoint to go on from: beginning again')
     self.step = int(self.state.step)
     self.run.cut(self.step)
-    self.events = self.closing.enter_context(Events(self.run.workdir, self.step)) if config.tensorboard else None
+    self.events = None
+    if config.tensorboard and processes.is_first():
+      self.events = self.closing.enter_context(Events(self.run.workdir, self.step))
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
 
     self.train_set = jax.device_put((dataset.train_images, dataset.train_labels), recipe.replicated)
@@ -141,6 +162,10 @@ class _Training:
     self.updates = max(1, min(8 * self.updates, round(done * DISPATCH_SECONDS / took)))
     self.progress.moved(self.step, self._rate(), self.images / self.images_seconds)
 
+  def _stopping(self):
+    """Number of the signal by which any process was asked to stop, or 0."""
+    return processes.any_of(self.stop_signals[0] if self.stop_signals else 0)
+
   def _rate(self):
     """The learning rate of the last update."""
     return self.config.learning_rate * float(self.schedule.factor(self.step - 1))
@@ -155,7 +180,7 @@ class _Training:
     for images, labels in self.test_set:
       scores = score(self.recipe, self.state, images, labels)
       correct, cross_entropy = correct + int(scores[0]), cross_entropy + float(scores[1])
-      if self.stop_signals:
+      if self._stopping():
         return
     examples = len(self.dataset.test_labels)
     record = {
@@ -168,6 +193,7 @@ class _Training:
     multipliers = alphas(self.state.params)
     if multipliers:
       record['alpha'] = multipliers
+    self.still_held()
     self.run.record(record)
     if self.events:
       self.events.write(self.run.records[-1])
@@ -181,6 +207,7 @@ class _Training:
             'train_l2': mean['l2'], 'gradient_norm': mean['gradient_norm']}
 
   def _save(self):
+    self.still_held()
     self.run.checkpoints.save(self.step, flax.serialization.to_state_dict(self.state))
     self.saved_at = time.monotonic()
 

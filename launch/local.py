@@ -1,0 +1,201 @@
+"""A study on this machine: worker processes, one per accelerator, until every cell is done; then its report.
+
+  python -m launch.local --study=digits --workdir=runs/digits
+  python -m launch.local --study=table1 --workdir=runs/table1 --set=epochs=10 --methods=zeroinit,none --seeds=3
+
+The same command goes on where an earlier one was stopped, by Ctrl-C or in any other way. Further machines help as soon
+as they run the same command on the same directory. Without accelerators the CPU's threads are divided among the
+workers.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl import flags
+from rich.console import Console
+
+from launch import begin
+from zeroinit import command_line, runs, selection, studies
+from zeroinit.errors import UserError
+from zeroinit.progress import duration
+
+POLL_SECONDS = 0.5
+MOST_CPU_WORKERS = 8  # by default; each holds a network and its data set
+RESTARTS = 3  # of one worker that was killed
+
+_SLOTS = flags.DEFINE_integer('slots', None, f'Workers per accelerator (1), or on the CPU (one per thread, at most '
+                              f'{MOST_CPU_WORKERS}).', lower_bound=1)
+_EXTEND = flags.DEFINE_boolean('extend', False, 'Where an optimal learning rate is at an end of its grid, add rates, '
+                               'by powers of two, until it is inside.')
+
+
+def main(argv):
+  study = begin.begin()
+  if study is None:
+    return
+  study.forget_failures()
+  places = list(_places(_SLOTS.value))
+  while True:
+    _work(study, places)
+    grown = selection.beyond_the_edge(study) if _EXTEND.value else []
+    if not grown:
+      break
+    print(f'{len(grown)} more cells, since an optimal learning rate is at an end of its grid', flush=True)
+    study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+  from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
+  print(write_report(study.workdir), flush=True)
+  failures = study.failures()
+  if failures:
+    raise UserError(f'{len(failures)} cells failed, the first: {next(iter(failures.values()))}; the same command tries '
+                    'them again')
+
+
+def _places(slots):
+  """Where to put each worker: (environment variables, the CPU threads that it may use, or None for all)."""
+  question = 'import jax; print(jax.default_backend(), jax.local_device_count())'
+  answer = subprocess.run([sys.executable, '-c', question], capture_output=True, text=True)
+  if answer.returncode:
+    raise UserError(f'no device to run on: {answer.stderr.strip().splitlines()[-1]}')
+  platform, devices = answer.stdout.split()[-2:]
+  threads = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count()))
+  if platform == 'cpu':
+    slots = slots or min(len(threads), MOST_CPU_WORKERS)
+    environments = [{} for _ in range(slots)]
+  elif platform == 'tpu':  # its chips belong to one process, which uses all
+    if (slots or 1) > 1:
+      raise UserError('the chips of a TPU belong to one worker: use --slots=1')
+    environments = [{}]
+  else:
+    slots = slots or 1
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+    visible = visible if visible != [''] else [str(i) for i in range(int(devices))]
+    environments = [{'CUDA_VISIBLE_DEVICES': device, 'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / slots:.3f}'}
+                    for device in visible for _ in range(slots)]
+  each = max(1, len(threads) // len(environments))
+  for i, environment in enumerate(environments):
+    first = i * each % len(threads)
+    yield environment, threads[first:first + each]
+
+
+def _work(study, places):
+  """Keeps a worker in every place until no cell is left, and says how it goes."""
+  logs = pathlib.Path(study.workdir if '://' not in str(study.workdir) else 'runs') / 'workers'
+  runs.make_directory(logs)
+  workers = [_Worker(study, i, *place, logs) for i, place in enumerate(places)]
+  try:
+    with _Progress(study, len(workers)) as progress:
+      while True:
+        progress.look()
+        alive = [worker for worker in workers if worker.is_alive()]
+        if not alive:
+          break
+        time.sleep(POLL_SECONDS)
+      progress.look()
+  except BaseException:
+    for worker in workers:
+      worker.stop()
+    print(f'stopped; the same command goes on ({study.workdir})', flush=True)
+    raise
+
+
+class _Worker:
+  """A worker process, started again when it is killed."""
+
+  def __init__(self, study, number, environment, threads, logs):
+    self._log = logs / f'{os.uname().nodename}-{number}.log'
+    self._command = [sys.executable, '-m', 'zeroinit.worker', f'--workdir={study.workdir}',
+                     f'--keep_checkpoints={begin.KEEP_CHECKPOINTS.value}']
+    self._environment, self._threads = environment, threads
+    self._restarts = 0
+    self._start()
+
+  def _start(self):
+    def divide():  # in the new process, before it starts any thread
+      if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, self._threads)
+
+    with open(self._log, 'a') as log:
+      self._process = subprocess.Popen(self._command, env={**os.environ, **self._environment}, stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=subprocess.STDOUT, preexec_fn=divide)
+
+  def is_alive(self):
+    """Whether it still works. Raises UserError where it met something that only the user can mend."""
+    code = self._process.poll()
+    if code == command_line.MISTAKE:
+      raise UserError(self._last_words().removeprefix('error: '))
+    if code is not None and code < 0 and self._restarts < RESTARTS:
+      self._restarts += 1
+      print(f'a worker was killed by {signal.Signals(-code).name}; starting another', flush=True)
+      self._start()
+      return True
+    if code:
+      raise UserError(f'a worker ended with exit code {code}: {self._last_words()} (see {self._log})')
+    return code is None
+
+  def stop(self):
+    """Asks it to save its state and to end, and waits for that."""
+    if self._process.poll() is None:
+      self._process.terminate()
+      self._process.wait()
+
+  def _last_words(self):
+    lines = self._log.read_text().strip().splitlines()
+    return next((line for line in reversed(lines) if line.startswith('error: ')), lines[-1] if lines else 'nothing')
+
+
+class _Progress:
+  """One line per finished cell, and on a terminal a moving one with the time left."""
+
+  def __init__(self, study, workers):
+    self.study, self.workers = study, workers
+    self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+    self._status = self._console.status('') if self._console.is_terminal else contextlib.nullcontext()
+    self._by_identity = {cell.identity: cell for cell in study.cells}
+    self._results = study.results()
+    self._began = time.monotonic()
+    self._flop = 0.0  # of cells that were done since
+
+  def __enter__(self):
+    self._status.__enter__()
+    devices = 'worker' if self.workers == 1 else 'workers'
+    self._console.print(f'{len(self.study.cells)} cells, {len(self._results)} of them done; {self.workers} {devices}; '
+                        f'see {self.study.workdir}')
+    return self
+
+  def __exit__(self, *error):
+    self._status.__exit__(*error)
+
+  def look(self):
+    """Reports what has been done since the last look."""
+    for identity in sorted(self.study.finished() & self._by_identity.keys() - self._results.keys()):
+      cell = self._by_identity[identity]
+      self._results[identity] = result = runs.Run(self.study.directory(cell), read_only=True).result
+      self._flop += cell.flop * result['steps'] / max(1, round(cell.images / cell.fields['batch_size']))
+      outcome = (f'diverged after {result["steps"]:,} steps' if result['status'] == 'diverged'
+                 else f'test accuracy {result["test_accuracy"]:.4f}')
+      self._console.print(f'[{len(self._results)}/{len(self.study.cells)}] {cell.identity.rpartition("_")[0]}: '
+                          f'{outcome}  {self._time_left()}')
+      sys.stdout.flush()
+    if self._console.is_terminal:
+      diverged = sum(result['status'] == 'diverged' for result in self._results.values())
+      running = min(self.workers, len(self.study.cells) - len(self._results))
+      self._status.update(f'{len(self._results)} of {len(self.study.cells)} cells done, {diverged} of them diverged, '
+                          f'{running} running  {self._time_left()}')
+
+  def _time_left(self):
+    """By the work done since the start; the cells that are running count as not begun."""
+    left = sum(cell.flop for cell in self.study.cells if cell.identity not in self._results)
+    if not left:
+      return 'done'
+    if not self._flop:
+      return ''
+    return duration((time.monotonic() - self._began) * left / self._flop) + ' left'
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,52 @@
+"""Files that several processes share, in a directory or in an object store such as gs://bucket/folder.
+
+An object store has no directories, no locks, no rename and no append. What it has is enough here: a write puts the whole
+object in place at once or nothing; who reads or lists after it sees it, on any machine; and a write may depend on there
+being no object yet, of which exactly one of several succeeds. It does not promise who wins where two write without that
+condition, and not that the answer arrives: a writer that lost it cannot tell whether it has written.
+"""
+
+import os
+import uuid
+
+import fsspec
+from etils import epath
+
+# Both would hide for a while what other processes write: gcsfs remembers listings, and TensorFlow, which epath prefers
+# where it is installed, the metadata of files.
+fsspec.config.conf.setdefault('gcs', {})['use_listings_cache'] = False
+os.environ.setdefault('EPATH_USE_TF', 'false')
+
+
+def create(path, text):
+  """Makes a file or object with this content, unless there is one of that name. Its directory must exist.
+
+  No reader sees part of it, and of any number of processes that try at once one succeeds.
+
+  Returns:
+    Whether this call has made it. Where the store's answer was lost and the request repeated, False may be wrong: who
+    must know writes a text that nobody else writes, and reads it back.
+  """
+  path = epath.Path(path)
+  try:
+    if '://' in str(path):
+      filesystem, name = fsspec.core.url_to_fs(str(path))
+      filesystem.pipe_file(name, text.encode(), mode='create')
+    else:
+      _link(path, text)
+  except FileExistsError:
+    return False
+  return True
+
+
+def _link(path, text):
+  """Writes aside and gives that file its name as a second one, which fails where the name is taken."""
+  beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+  try:
+    with open(beside, 'x') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.link(beside, path)
+  finally:
+    beside.unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Works on a study: takes one cell after another until all are done.
+
+  python -m zeroinit.worker --workdir=runs/digits
+
+Any number of workers, on any machines that share the directory, may work on one study, and come and go. Each cell is
+done once: finished and diverged ones are skipped, and what a worker leaves behind when it dies another goes on with.
+Cells that share a compiled program are taken one after another. A launcher (launch/) writes the manifest and starts the
+workers.
+"""
+
+import contextlib
+import itertools
+import sys
+import time
+
+import jax
+from absl import flags
+
+from zeroinit import claims, command_line, compiling, processes, studies
+from zeroinit.errors import UserError, first_line
+
+POLL_SECONDS = 2.0  # between two looks at cells that others hold
+_DONE, _WAIT = -1, -2
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study.')
+_CELLS = flags.DEFINE_list('cells', None,
+                           'Only these cells, by index: 3,5-9; one that another worker holds is left to it.')
+_KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
+
+
+def main(argv):
+  command_line.join_processes()
+  from zeroinit.train import Stopped  # takes a second to import, and --help need not wait for it
+  try:
+    work(_WORKDIR.value, _CELLS.value and _indices(_CELLS.value), _KEEP_CHECKPOINTS.value)
+  except Stopped as stopped:
+    sys.exit(128 + stopped.signal)
+
+
+def work(workdir, cells=None, keep_checkpoints=False):
+  """Trains cells of a study until every one has a result or has failed.
+
+  Args:
+    workdir: of the study.
+    cells: indices of those to look at; None is all, and then cells that other workers hold are waited for, since a
+      holder may die.
+    keep_checkpoints: of finished cells.
+
+  Raises:
+    UserError: there is no study, or something that would stop every cell, such as a missing data set or a full disk.
+    Stopped: see `zeroinit.train`.
+  """
+  worker = _Worker(workdir, cells)
+  compiling.keep_programs(worker.study.workdir / 'compiled')
+  with compiling.counted('train_steps') as counts:
+    while (index := processes.agree(worker.choose() if processes.is_first() else 0)) != _DONE:
+      if index == _WAIT:
+        time.sleep(POLL_SECONDS)
+      else:
+        worker.train(index, keep_checkpoints)
+  if processes.is_first():
+    print(f'no more cells to take; {worker.trained} done here, {counts["compiled"]} training programs compiled and '
+          f'{counts["from_disk"]} taken from disk', flush=True)
+
+
+class _Worker:
+
+  def __init__(self, workdir, cells):
+    self.study = studies.load_study(workdir)
+    if cells is not None and max(cells, default=0) >= len(self.study.cells):
+      raise UserError(f'there is no cell {max(cells)}: the study has {len(self.study.cells)}, counted from 0')
+    self.cells = cells
+    self.program = None  # of the last cell
+    self.trained = 0
+
+  def choose(self):
+    """Index of the cell to train next, or _DONE, or _WAIT while others hold all that is left."""
+    self.study = study = studies.load_study(self.study.workdir)  # it may have grown
+    over = study.finished() | study.failures().keys()
+    left = {cell: index for index, cell in enumerate(study.cells) if cell.identity not in over}
+    begun = study.begun()
+    held = {cell for cell in left if cell.identity in begun and claims.holder(study.directory(cell))}
+    if self.cells is not None:
+      left = {cell: index for cell, index in left.items()
+              if index in self.cells and not (cell in held and claims.seen_alive(study.directory(cell)))}
+    free = {cell: index for cell, index in left.items() if cell not in held}
+    if not free:
+      return _WAIT if left else _DONE
+    busy = {cell.program for cell in held}
+    size = {}
+    for cell in free:
+      size[cell.program] = size.get(cell.program, 0) + cell.flop
+
+    def last(cell):  # this program goes on, then one that nobody is at, the longest first
+      return cell.program != self.program, cell.program in busy, -size[cell.program], free[cell]
+
+    return free[min(free, key=last)]
+
+  def train(self, index, keep_checkpoints):
+    """Trains a cell, unless another worker comes first. What is wrong with this cell alone is kept as its failure."""
+    from zeroinit.train import Stopped, train
+
+    cell = self.study.cells[index]
+    directory = self.study.directory(cell)
+    if cell.program != self.program:
+      jax.clear_caches()  # programs of cells that are done
+    self.program = cell.program
+    if processes.is_first():
+      print(f'\ncell {index} of {len(self.study.cells)}: {cell.identity}', flush=True)
+    try:
+      train(cell.load_config(), directory, cell.overrides)
+    except claims.Elsewhere as elsewhere:
+      if processes.is_first():
+        print(elsewhere, flush=True)
+      return
+    except (UserError, Stopped):
+      raise
+    except Exception as error:
+      if processes.count() > 1:
+        raise  # the others do not know of it
+      self.study.fail(cell, f'{type(error).__name__}: {first_line(error)}')
+      print(f'cell {index} failed: {first_line(error)}', flush=True)
+      return
+    self.trained += 1
+    if processes.is_first() and not keep_checkpoints:
+      with contextlib.suppress(OSError):
+        (directory / 'checkpoints').rmtree()
+
+
+def _indices(texts):
+  """['3', '5-7'] -> {3, 5, 6, 7}"""
+  try:
+    bounds = [(int(first), int(last or first)) for first, _, last in (text.partition('-') for text in texts)]
+  except ValueError as error:
+    raise UserError(f'--cells={",".join(texts)}: write indices and ranges of them, such as 3,5-9') from error
+  return set(itertools.chain.from_iterable(range(first, last + 1) for first, last in bounds))
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('workdir')
+  command_line.run(main)
