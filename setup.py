@@ -16,6 +16,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11,<3.14',
     packages=find_packages(include=['zeroinit', 'zeroinit.*']),
+    package_data={'zeroinit.report': ['paper_results.json']},
     install_requires=[
         'absl-py>=2.1',
         'array-record>=0.8',
@@ -25,6 +26,7 @@ setup(
         'grain>=0.2.15',
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
         'jax>=0.10',
+        'matplotlib>=3.9',
         'ml-collections>=1.1',
         'numpy>=2',
         'optax>=0.2.8',
@@ -36,10 +38,10 @@ setup(
         'tensorflow-datasets>=4.9.9',  # reads without TensorFlow
     ],
     extras_require={
-        'test': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12'],
+        'test': ['gcsfs>=2025.2', 'pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12'],
         'parity': ['torch>=2.6'],
         'cuda': ['jax[cuda12]>=0.10'],
-        'tpu': ['jax[tpu]>=0.10', 'gcsfs>=2025.1'],
+        'tpu': ['jax[tpu]>=0.10', 'gcsfs>=2025.2'],
         'tf': ['tensorflow-cpu>=2.19'],
         'slurm': ['submitit>=1.5.3'],
         'notebook': ['jupyterlab>=4', 'jupytext>=1.17', 'nbmake>=1.5.5'],

@@ -1,11 +1,11 @@
 """The grids behind the papers' tables and figures: each a plain generator, named after what it reproduces.
 
-A study yields its runs as (config file:method, overrides); its docstring says what it reproduces and how many runs it
-takes (`python -m launch.local --study=NAME --workdir=DIR --list` counts them, and their images). ZI is the ZeroInit
-paper, SK its later version, arXiv:2002.10444. Learning rates are powers of two around the published optima; where an
-optimum still lies at an end of the grid, the report says so.
+A study yields its runs as (config file:method, overrides). ZI is the ZeroInit paper, SK its later version,
+arXiv:2002.10444. Learning rates are powers of two around the published optima; where an optimum still lies at an end of
+the grid the report says so, and --extend grows it.
 
-A run of WRN-16-4 by the paper's protocol is 10 million training images (200 epochs).
+Costs are GPU-hours of an NVIDIA A100 or H200, counted from the networks' operations at an assumed, not measured,
+50 TFLOP/s; `--list` counts them for any part of a study.
 """
 
 SEEDS = range(15)
@@ -20,11 +20,12 @@ def digits():
   for method in ('none', 'batch_norm', 'fixup', 'zeroinit'):
     for depth in (16, 100):
       for log2_rate in range(-8, 1, 2):
-        yield f'configs/digits.py:{method}', {'depth': depth, 'learning_rate': 2.0**log2_rate}
+        overrides = {'depth': depth, 'evaluations': 5, 'learning_rate': 2.0**log2_rate}
+        yield f'configs/digits.py:{method}', overrides
 
 
 def table1():
-  """ZI, Table 1: without batch norm, which modification matters? WRN-16-4, batch 64, 630 runs."""
+  """ZI, Table 1: without batch norm, which modification matters? WRN-16-4, batch 64: 630 runs, 82 GPU-hours."""
   for method in ('none', 'biases', 'dropout', 'multiplier', 'biases_dropout', 'zeroinit'):
     for log2_rate in range(-5, 2):
       for seed in SEEDS:
@@ -32,19 +33,19 @@ def table1():
 
 
 def table2():
-  """ZI, Table 2: batch norm and ZeroInit at depth 16, 100 and 1000. WRN-d-2, batch 64, 630 runs."""
+  """ZI, Table 2: batch norm and ZeroInit at depth 16, 100 and 1000. WRN-d-2, batch 64: 630 runs, 730 GPU-hours."""
   for method in ('ghost_norm', 'zeroinit'):
     yield from _depths(method, range(-5, 2))
 
 
 def table3():
-  """ZI, Table 3: ZeroInit without L2, and the multiplier alone, at depth 16, 100 and 1000. WRN-d-2, 630 runs."""
+  """ZI, Table 3: ZeroInit without L2, and the multiplier alone, at the same depths: 630 runs, 730 GPU-hours."""
   yield from _depths('zeroinit', range(-5, 2), weight_decay=0.0)
   yield from _depths('multiplier', range(-5, 2))
 
 
 def skipinit_depth():
-  """SK, the CIFAR-10 tables of depth and variations: how must alpha start? WRN-d-2, batch 64, 2,025 runs."""
+  """SK, the CIFAR-10 tables of depth and variations: how must alpha start? WRN-d-2: 2,025 runs, 2,300 GPU-hours."""
   for method in ('ghost_norm', 'skipinit_alpha_inverse_sqrt_d', 'multiplier', 'skipinit_alpha_1'):
     yield from _depths(method, range(-5, 2))
   yield from _depths('divide_by_sqrt2', range(-8, 2))
@@ -52,9 +53,9 @@ def skipinit_depth():
 
 
 def figure1():
-  """ZI, Figures 1 and 2: accuracy, loss and optimal rate against batch size, 64 to 8192. WRN-16-4, 1,800 runs.
+  """ZI, Figures 1 and 2: accuracy, loss and optimal rate against batch size, 64 to 8192. WRN-16-4.
 
-  Batch norm is over ghost batches of 64.
+  Batch norm is over ghost batches of 64. 1,800 runs, 230 GPU-hours.
   """
   for method in ('ghost_norm', 'none', 'zeroinit'):
     for log2_batch in range(6, 14):
@@ -62,20 +63,29 @@ def figure1():
 
 
 def figure3():
-  """ZI, Figures 3 and 4: batch size 1 to 1024, batch norm over the whole batch. WRN-16-4, 2,475 runs."""
+  """ZI, Figures 3 and 4: the same for batch size 1 to 1024, with batch norm over the whole batch.
+
+  2,475 runs, 320 GPU-hours by operations; a GPU that computes one image at a time takes far longer.
+  """
   for method in ('batch_norm', 'none', 'zeroinit'):
     for log2_batch in range(11):
       yield from _around_the_expected_rate(method, log2_batch)
 
 
 def table4():
-  """ZI, Table 4, and SK's Fixup with dropout: ResNet-50 V2 on ImageNet, batch 256, 1024 and 4096, one run per rate."""
+  """ZI, Table 4, and SK's Fixup with dropout: ResNet-50 V2 on ImageNet, 256, 1024, 4096.
+
+  One run per rate, the best top-1 with its own top-5: 75 runs, 1,200 GPU-hours.
+  """
   for method in ('ghost_norm', 'fixup', 'fixup_dropout', 'zeroinit_no_dropout', 'zeroinit'):
     yield from _imagenet(method, 'v2')
 
 
 def table5():
-  """ZI, Table 5: ResNet-50 V1 on ImageNet, batch 256, 1024 and 4096, one run per rate."""
+  """ZI, Table 5: ResNet-50 V1 on ImageNet, batch 256, 1024, 4096.
+
+  One run per rate, the best top-1 with its own top-5: 60 runs, 940 GPU-hours.
+  """
   for method in ('ghost_norm', 'fixup', 'zeroinit', 'zeroinit_scalar_bias'):
     yield from _imagenet(method, 'v1')
 

@@ -3,10 +3,11 @@
 import ast
 import itertools
 import re
+import sys
 
 from absl import flags
 
-from zeroinit import studies
+from zeroinit import runs, studies
 from zeroinit.errors import UserError
 
 # Assumed for the estimate of --list, not measured: what large float32 (TF32) convolutions reach in practice.
@@ -15,7 +16,7 @@ ASSUMED_FLOPS = 5e13
 
 _STUDY = flags.DEFINE_string('study', None, f'A study of {studies.STUDIES}: table1, figure1, digits, ...')
 _CONFIG = flags.DEFINE_string('config', None, 'Or your own file, with get_config and sweep: FILE.py or FILE.py:ARG.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study; the same command goes on with it.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study; the same command goes on with it.')
 _SET = flags.DEFINE_multi_string('set', [], 'FIELD=VALUE or FIELD=VALUE,VALUE,...: any field of the config, for all '
                                  'cells; in the place of the values that the study has for it. May be repeated.')
 _METHODS = flags.DEFINE_list('methods', None, 'Only these methods of the study.')
@@ -24,8 +25,11 @@ _LIST = flags.DEFINE_boolean('list', False, 'Print the cells and their cost, and
 KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
 
 
-def begin():
+def begin(write=True):
   """The study that the flags name, in its directory; or None with --list, which is done then.
+
+  Args:
+    write: False leaves the directory alone, as if it were new.
 
   Raises:
     UserError: a study, method, field or value that does not exist; a directory that holds another study.
@@ -34,21 +38,29 @@ def begin():
     raise UserError('say which study: either --study=NAME, or --config=FILE.py with a sweep of your own; there are: '
                     + ', '.join(studies.names()))
   if _STUDY.value is not None:
-    name, (runs, document) = _STUDY.value, studies.named_study(_STUDY.value)
+    name, (swept, document) = _STUDY.value, studies.named_study(_STUDY.value)
   else:
-    name, (runs, document) = _CONFIG.value, studies.own_study(_CONFIG.value)
+    name, (swept, document) = _CONFIG.value, studies.own_study(_CONFIG.value)
   axes = dict(map(_axis, _SET.value))
   if _SEEDS.value is not None:
     axes['seed'] = list(range(_SEEDS.value))
-  cells = studies.expand(runs, axes, _METHODS.value)
+  cells = studies.expand(swept, axes, _METHODS.value)
   if not cells:
     raise UserError(f'study {name} has no cells')
   if _LIST.value:
     _list(document, cells)
     return None
-  if _WORKDIR.value is None:
+  if WORKDIR.value is None:
     raise UserError('say where the study is to be kept: --workdir=runs/NAME')
-  return studies.begin(_WORKDIR.value, name, document, cells)
+  if not write:
+    return studies.Study(runs.absolute(WORKDIR.value), name, document, tuple(cells))
+  return studies.begin(WORKDIR.value, name, document, cells)
+
+
+def worker_command(study, *more, python=sys.executable):
+  """What a launcher starts on every device, machine or slice, as a list."""
+  keep = ['--keep_checkpoints'] if KEEP_CHECKPOINTS.value else []
+  return [python, '-m', 'zeroinit.worker', f'--workdir={study.workdir}', *keep, *more]
 
 
 def _axis(text):
@@ -63,8 +75,10 @@ def _value(text):
   power = re.fullmatch(r'2\^(-?\d{1,3})', text)
   if power:
     return 2.0 ** int(power[1])
+  if text.lower() in ('true', 'false'):
+    return text.lower() == 'true'
   try:
-    return {'true': True, 'false': False}.get(text.lower(), ast.literal_eval(text))
+    return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
 

@@ -174,7 +174,7 @@ class _Progress:
     """Reports what has been done since the last look."""
     for identity in sorted(self.study.finished() & self._by_identity.keys() - self._results.keys()):
       cell = self._by_identity[identity]
-      self._results[identity] = result = runs.Run(self.study.directory(cell), read_only=True).result
+      self._results[identity] = result = runs.read_result(self.study.directory(cell))
       self._flop += cell.flop * result['steps'] / max(1, round(cell.images / cell.fields['batch_size']))
       outcome = (f'diverged after {result["steps"]:,} steps' if result['status'] == 'diverged'
                  else f'test accuracy {result["test_accuracy"]:.4f}')

@@ -1,10 +1,9 @@
-"""A Google Cloud Storage in memory: its JSON API over HTTP, as far as gcsfs, tensorstore and google-cloud-storage use it.
+"""A Google Cloud Storage in memory: its JSON API over HTTP, as far as gcsfs and tensorstore use it.
 
 Like the real one it writes whole objects, numbers their generations, and lets a request depend on the generation that
 is there. It knows no permissions, and it makes no bucket: what is asked for in another one is not found.
 """
 
-import bisect
 import contextlib
 import dataclasses
 import datetime
@@ -63,6 +62,10 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         'TENSORSTORE_GCS_HTTP_URL': self.url, 'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'anyone',
     }
 
+  def put(self, name, content):
+    updated = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
+    self.objects[name] = Object(content, next(self.generations), updated)
+
   def handle_error(self, request, client_address):
     if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
       super().handle_error(request, client_address)
@@ -117,18 +120,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _route(self, path):
     """(status, content, headers) of the answer."""
-    match = re.fullmatch(r'(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/([^/]+)(?:/rewriteTo/b/([^/]+)/o/([^/]+))?)?)?',
-                         path)
-    if not match:
+    match = re.fullmatch('(/upload|/download)?/storage/v1/b/([^/]+)(/o(?:/([^/]+))?)?', path)
+    if not match or urllib.parse.unquote(match[2]) != self.server.bucket:
       raise _Answer(404)
-    service, bucket, name, to_bucket, to_name = (part and urllib.parse.unquote(part) for part in match.groups())
-    if bucket != self.server.bucket or to_bucket not in (None, self.server.bucket):
-      raise _Answer(404)
+    service, bucket, objects, name = match.groups()
+    name = name and urllib.parse.unquote(name)
     if service == '/upload':
       return self._upload()
-    if to_name:
-      found = self._find(name)
-      return 200, {'kind': 'storage#rewriteResponse', 'done': True, 'resource': self._put(to_name, found.content)}, {}
     if name and self.command == 'DELETE':
       self._find(name)
       self._check(name)
@@ -138,15 +136,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       return self._get(name, media=service == '/download' or self.query.get('alt') == 'media')
     if self.command != 'GET':
       raise _Answer(501)
-    if path.endswith('/o'):
+    if objects:
       return 200, self._list(), {}
     return 200, {'kind': 'storage#bucket', 'id': bucket, 'name': bucket, 'location': 'US', 'locationType': 'region'}, {}
 
   def _find(self, name):
-    found = self.server.objects.get(name)
-    if found is None or self.query.get('generation', str(found.generation)) != str(found.generation):
+    if name not in self.server.objects:
       raise _Answer(404)
-    return found
+    return self.server.objects[name]
 
   def _check(self, name):
     """Raises where the object is not of the generation that the request depends on; 0 stands for no object."""
@@ -159,8 +156,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _put(self, name, content):
     self._check(name)
-    updated = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
-    self.server.objects[name] = Object(content, next(self.server.generations), updated)
+    self.server.put(name, content)
     return self._resource(name)
 
   def _resource(self, name):
@@ -189,8 +185,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     """One page. What shares a name up to the delimiter stands for all such objects, as in a directory."""
     prefix, delimiter = self.query.get('prefix', ''), self.query.get('delimiter')
     names = sorted(name for name in self.server.objects if name.startswith(prefix))
-    first, last = self.query.get('startOffset', ''), self.query.get('endOffset')
-    names = names[bisect.bisect_left(names, first):bisect.bisect_left(names, last) if last else None]
     entries = {}
     for name in names:
       head, found, _ = name[len(prefix):].partition(delimiter) if delimiter else ('', '', '')
@@ -223,9 +217,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _chunk(self, upload):
     name, content = self.server.uploads[upload]
-    if self.command == 'DELETE':
-      del self.server.uploads[upload]
-      return 499, b'', {}
     content += self.body
     total = self.headers['Content-Range'].rpartition('/')[2]
     if total == '*' or len(content) < int(total):

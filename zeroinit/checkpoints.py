@@ -63,16 +63,15 @@ class Checkpoints:
     with _quiet():
       steps = sorted(self._open().all_steps(), reverse=True)
     for step in steps:
-      changed = self._changed(step)
-      if changed:
-        self._damaged.append(step)
-        say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {", ".join(changed)}')
-        continue
       try:
-        with _quiet():
-          return self._restore(step, sharding)
+        changed = self._changed(step)
+        if not changed:
+          with _quiet():
+            return self._restore(step, sharding)
       except Exception as error:
         raise UserError(f'cannot read {self.directory / str(step)}: {first_line(error)}') from error
+      self._damaged.append(step)
+      say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {", ".join(changed)}')
     return None
 
   def close(self):
@@ -110,7 +109,7 @@ class Checkpoints:
     """Names of the files that are not as they were written."""
     try:
       expected = json.loads((self.directory / str(step) / CHECKSUMS).read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):  # and not the OSError of a store that is out of reach for a while
       return [CHECKSUMS]  # which a kill may also have prevented
     found = dict(self._checksums(step))
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))

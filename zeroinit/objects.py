@@ -1,21 +1,28 @@
 """Files that several processes share, in a directory or in an object store such as gs://bucket/folder.
 
-An object store has no directories, no locks, no rename and no append. What it has is enough here: a write puts the whole
-object in place at once or nothing; who reads or lists after it sees it, on any machine; and a write may depend on there
-being no object yet, of which exactly one of several succeeds. It does not promise who wins where two write without that
-condition, and not that the answer arrives: a writer that lost it cannot tell whether it has written.
+An object store has no directories, no locks, no rename and no append. What it has is enough here: a write puts the
+whole object in place at once, or nothing; who reads or lists after it sees it, on any machine; and a write may depend
+on there being no object yet, of which exactly one of several succeeds. It does not promise who wins where two write
+without that condition, nor that the answer arrives: a writer that lost it cannot tell whether it has written.
 """
 
+import contextlib
+import logging
 import os
 import uuid
 
 import fsspec
 from etils import epath
 
+from zeroinit.errors import UserError, first_line
+
 # Both would hide for a while what other processes write: gcsfs remembers listings, and TensorFlow, which epath prefers
 # where it is installed, the metadata of files.
 fsspec.config.conf.setdefault('gcs', {})['use_listings_cache'] = False
 os.environ.setdefault('EPATH_USE_TF', 'false')
+# Its own way to write to a zonal bucket replaces an object that `create` must leave alone.
+os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs, with a traceback, what it also raises
 
 
 def create(path, text):
@@ -26,17 +33,36 @@ def create(path, text):
   Returns:
     Whether this call has made it. Where the store's answer was lost and the request repeated, False may be wrong: who
     must know writes a text that nobody else writes, and reads it back.
+
+  Raises:
+    UserError: it cannot be written.
   """
   path = epath.Path(path)
   try:
-    if '://' in str(path):
-      filesystem, name = fsspec.core.url_to_fs(str(path))
-      filesystem.pipe_file(name, text.encode(), mode='create')
-    else:
-      _link(path, text)
+    with _writing(path):
+      if '://' in str(path):
+        filesystem, name = fsspec.core.url_to_fs(str(path))
+        filesystem.pipe_file(name, text.encode(), mode='create')
+      else:
+        _link(path, text)
   except FileExistsError:
     return False
   return True
+
+
+def replace(path, content):
+  """Writes an object whole, whether there is one or not. Raises UserError where it cannot be."""
+  with _writing(path):
+    path.write_bytes(content)
+
+
+def check_reachable(path):
+  """Raises UserError where an address leads to no bucket, or there is no permission or no network to read it."""
+  if '://' in str(path):
+    try:
+      list((path / 'nothing').glob('*'))  # other questions say, of a bucket that does not exist, that it is empty
+    except Exception as error:
+      raise UserError(f'cannot reach {path}: {_reason(error, path)}') from error
 
 
 def _link(path, text):
@@ -50,3 +76,20 @@ def _link(path, text):
     os.link(beside, path)
   finally:
     beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(path):
+  try:
+    yield
+  except FileExistsError:
+    raise
+  except Exception as error:  # gcsfs raises its own kinds, and those of the libraries that it uses
+    raise UserError(f'cannot write {path}: {_reason(error, path)}; what was written before is intact, and the same '
+                    'command goes on from there') from error
+
+
+def _reason(error, path):
+  if isinstance(error, FileNotFoundError) and '://' in str(path):
+    return 'there is no such bucket'
+  return getattr(error, 'strerror', None) or first_line(error)

@@ -15,7 +15,7 @@ import subprocess
 
 from etils import epath
 
-from zeroinit import processes
+from zeroinit import objects, processes
 from zeroinit.checkpoints import Checkpoints
 from zeroinit.config import NOT_COMPARED, base_config
 from zeroinit.errors import UserError
@@ -50,9 +50,7 @@ class Run:
   @property
   def result(self):
     """What result.json holds, or None where the run has not finished."""
-    path = self.workdir / 'result.json'
-    needs = ('status', 'steps', 'test_accuracy')
-    return parse(path.read_text(), path, needs) if path.exists() else None
+    return read_result(self.workdir)
 
   def compare(self, config):
     """Raises UserError, showing the differences, where the directory holds a run of another config."""
@@ -114,10 +112,14 @@ class Run:
 
 
 def absolute(workdir):
-  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it is empty."""
+  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it
+  is empty, or leads nowhere.
+  """
   if not str(workdir):
     raise UserError('the workdir is empty; say where to keep what is made: --workdir=runs/NAME')
-  return epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+  path = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+  objects.check_reachable(path)
+  return path
 
 
 def make_directory(workdir):
@@ -126,6 +128,12 @@ def make_directory(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(f'cannot make workdir {workdir}: {error.strerror or error}') from error
+
+
+def read_result(workdir):
+  """What the result.json of a run holds, or None where there is none. Raises UserError where it is damaged."""
+  path = epath.Path(workdir) / 'result.json'
+  return parse(path.read_text(), path, needs=('status', 'steps', 'test_accuracy')) if path.exists() else None
 
 
 def load(workdir):
@@ -163,15 +171,20 @@ def read_config(path):
 
 def write(path, text):
   """Writes a file whole: beside its place, then by rename. On object stores a write is whole in any case."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path, content):
+  """As `write`, for what is no text."""
   path = epath.Path(path)
+  if '://' in str(path):
+    objects.replace(path, content)
+    return
   try:
-    if '://' in str(path):
-      path.write_text(text)
-      return
     beside = path.with_name(path.name + '.part')
     try:
-      with open(beside, 'w') as file:
-        file.write(text)
+      with open(beside, 'wb') as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
       os.replace(beside, path)

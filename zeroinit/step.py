@@ -50,11 +50,11 @@ class State:
 
 def init_state(recipe, learning_rate, seed):
   """The state before the first update, on every device of the recipe's mesh."""
-  return _init_state(recipe, np.float32(learning_rate), np.uint32(seed))  # on no device yet: there may be several hosts
+  program = _init_state if jax.default_backend() != 'cpu' else _init_state_on_cpu
+  return program(recipe, np.float32(learning_rate), np.uint32(seed))  # on no device yet: there may be several hosts
 
 
-@partial(jax.jit, static_argnums=0)
-def _init_state(recipe, learning_rate, seed):
+def _state(recipe, learning_rate, seed):
   images = jnp.zeros((1, *recipe.image_shape))
   variables = recipe.net.init(batches.key_for(batches.INIT, seed), images, train=False)
   state = State(
@@ -62,6 +62,11 @@ def _init_state(recipe, learning_rate, seed):
       momentum=_optimizer(recipe).init(variables['params']), learning_rate=learning_rate, seed=seed,
       sums=_no_sums(), settled=jnp.bool_(False), diverged=jnp.bool_(False))
   return lax.with_sharding_constraint(state, recipe.replicated)
+
+
+_init_state = jax.jit(_state, static_argnums=0)
+# It runs once, and the CPU compiler would take five times as long to optimize it.
+_init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={'xla_backend_optimization_level': 0})
 
 
 def train_step(recipe, state, batch):

@@ -1,6 +1,7 @@
 """A study is a list of cells, each one run of one config: expanding it, its manifest, and where its runs lie."""
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import importlib.util
@@ -10,6 +11,7 @@ import os
 import re
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from zeroinit import data, runs
 from zeroinit.config import check, method_label, protocol
@@ -119,8 +121,7 @@ class Study:
   def results(self):
     """{identity: what its result.json holds} of the cells that have one."""
     there = self.finished()
-    return {cell.identity: runs.Run(self.directory(cell), read_only=True).result
-            for cell in self.cells if cell.identity in there}
+    return {cell.identity: runs.read_result(self.directory(cell)) for cell in self.cells if cell.identity in there}
 
 
 def load_study(workdir):
@@ -286,10 +287,15 @@ def _load_config(config_file, overrides):
     raise UserError(f'{file} has no function get_config')
   config = get_config(*([argument] if argument else []))
   for name, value in overrides.items():
+    *groups, field = name.split('.')
+    place = config
+    for group in groups:
+      place = place.get(group)
+    if not isinstance(place, ConfigDict) or field not in place or name == 'method':
+      near = difflib.get_close_matches(name, runs.compared_fields(config.to_dict()), 1)
+      raise UserError(f'{config_file} has no field {name}' + (f'; did you mean {near[0]}?' if near else ''))
     try:
-      config.update_from_flattened_dict({name: value})
-    except (KeyError, AttributeError) as error:
-      raise UserError(f'{config_file} has no field {name}') from error
+      place[field] = value
     except (TypeError, ValueError) as error:
       raise UserError(f'{config_file} does not take {name}={value!r}: {first_line(error)}') from error
   return config

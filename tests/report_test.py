@@ -1,0 +1,535 @@
+"""The report, on studies whose results are made up so that the answer is known."""
+
+import csv
+import dataclasses
+import html.parser
+import io
+import json
+import math
+import statistics
+import types
+
+import command
+import pytest
+
+from zeroinit import runs, studies
+from zeroinit.errors import UserError
+from zeroinit.report import findings, groups, header, page, tables, write_report
+from zeroinit.report.findings import FAILS, HOLDS, TOO_FEW, Setting
+from zeroinit.report.published import OURS, SOURCES, published
+from zeroinit.selection import Choice, Score
+
+# 15 values whose best 12 are the integers 4 ... 15 (3 worst first), in units that the tests choose.
+FIFTEEN = tuple(range(1, 16))
+
+
+def make_study(workdir, name='table1', outcome=None, axes=None, methods=None, **fields):
+  """Writes a named study and the results of its cells.
+
+  outcome: cell -> (test accuracy, training loss), None where it diverged, or 'missing'; None: no cell has finished.
+  fields: of every result.json.
+  """
+  pairs, document = studies.named_study(name)
+  return fill(studies.begin(workdir, name, document, studies.expand(pairs, axes, methods)), outcome, **fields)
+
+
+def fill(study, outcome, **fields):
+  for cell in study.cells if outcome else ():
+    runs.make_directory(study.directory(cell))
+    came_out = outcome(cell)
+    if came_out == 'missing':
+      continue
+    accuracy, loss = came_out or (None, None)
+    runs.write_json(study.directory(cell) / 'result.json', {
+        'status': 'done' if came_out else 'diverged', 'method': cell.method, 'dataset': cell.dataset,
+        'data': 'CIFAR-10', 'test_accuracy': accuracy, 'train_loss': loss, 'steps': 10, 'seconds': 60.0,
+        'protocol': cell.protocol, 'device': '1 x cpu', 'threads': 2, 'versions': {'jax': '0.10.2'}, 'git_revision': 'abc'} | fields)
+  return study
+
+
+def row(table, **where):
+  """The one row of a page.Table with these texts, as a dict."""
+  rows = [dict(zip(table.columns, texts, strict=True)) for texts in table.rows]
+  found = [row for row in rows if all(row[name] == text for name, text in where.items())]
+  assert len(found) == 1, (where, rows)
+  return found[0]
+
+
+def accuracy_table(study):
+  return tables.results(groups.gather(study))[0]
+
+
+def one_group(method, network, batch_size=64, l2=True, dataset='cifar10'):
+  fields = {'batch_size': batch_size, 'weight_decay': 5e-4 if l2 else 0.0, 'learning_rate': 0.1, 'seed': 0}
+  cell = studies.Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 0.0, 0.0)
+  return groups.Group((cell,), {}, {})
+
+
+# The tables.
+
+
+def best_12_of_15(cell):
+  """At 2^-3 accuracies of 90.1 ... 91.5 %, at other rates less; losses 0.21 ... 0.35, and lower at 2^-2."""
+  n = FIFTEEN[cell.seed]
+  at_best = cell.learning_rate == 2**-3
+  return 0.9 + n / 1000 - (not at_best) * 0.05, 0.2 + n / 100 - (cell.learning_rate == 2**-2) * 0.1
+
+
+def test_numbers_agree_with_a_calculation_by_hand(tmp_path):
+  rates = [2**-4, 2**-3, 2**-2, 2**-1]
+  study = make_study(tmp_path, outcome=best_12_of_15, methods=['none'], axes={'learning_rate': rates})
+  accuracies, losses = tables.results(groups.gather(study))
+  mean = 90 + 9.5 / 10  # of 90.4 ... 91.5
+  std = statistics.stdev(range(12)) / 10
+  found = row(accuracies, method='none')
+  assert found['ours'] == f'{mean:.2f} ± {std:.2f}' == '90.95 ± 0.36'
+  assert (found['published'], found['table'], found['kept']) == ('92.3 ± 0.3', 'ZI Table 1', 'best 12 of 15')
+  assert found['difference'] == '-1.35 points'
+  assert found['in standard errors'] == f'{-1.35 / math.sqrt(std**2 / 12 + 0.3**2 / 12):+.1f}' == '-10.0'
+  assert (found['best rate'], found['within the error bar']) == ('2^-3', '2^-3')
+  assert 'remark' not in found  # the optimum is inside the grid
+  assert (found['diverged'], found['cells']) == ('0 of 60', '60 of 60')
+  loss = row(losses, method='none')
+  assert (loss['ours'], loss['published']) == ('0.1650 ± 0.0361', '0.212 ± 0.004')  # of 0.11 ... 0.22, at its own rate
+  assert (loss['best rate'], loss['difference']) == ('2^-2', '-0.0470')
+
+
+@pytest.mark.parametrize('best, remark', [(0, 'lowest'), (1, ''), (2, 'highest')])
+def test_an_optimum_at_an_end_of_the_grid_is_marked(tmp_path, best, remark):
+  rates = [2**-4, 2**-3, 2**-2]
+  study = make_study(tmp_path, methods=['none'], axes={'learning_rate': rates, 'seed': [0]},
+                     outcome=lambda cell: (0.9 - 0.1 * (cell.learning_rate != rates[best]), 0.2))
+  found = row(accuracy_table(study), method='none').get('remark', '')
+  assert found == (f'{remark} rate of the grid: the optimum may lie beyond' if remark else '')
+
+
+def test_diverged_runs_are_counted_and_bound_the_largest_stable_rate(tmp_path):
+  rates = [2**-4, 2**-3, 2**-2, 2**-1]
+  study = make_study(tmp_path, methods=['none'], axes={'learning_rate': rates, 'seed': [0, 1]},
+                     outcome=lambda cell: None if (cell.learning_rate, cell.seed) == (2**-2, 1) else (0.9, 0.2))
+  found = row(accuracy_table(study), method='none')
+  assert (found['diverged'], found['largest stable rate']) == ('1 of 8', '2^-3')  # 2^-1 is above one that diverged
+
+
+def test_where_everything_diverges(tmp_path):
+  study = make_study(tmp_path, methods=['none'], axes={'seed': [0]}, outcome=lambda cell: None)
+  found = row(accuracy_table(study), method='none')
+  assert (found['ours'], found['largest stable rate']) == ('diverged at every rate', 'none')
+  assert 'difference' not in found
+  assert 'diverged at every rate' in write_report(tmp_path)
+
+
+def test_a_single_run_has_no_deviation(tmp_path):
+  study = make_study(tmp_path, methods=['none'], axes={'seed': [0]}, outcome=lambda cell: (0.9, 0.2))
+  found = row(accuracy_table(study), method='none')
+  assert found['ours'] == '90.00' and found['kept'] == 'best 1 of 1' and 'in standard errors' not in found
+
+
+def test_columns_are_those_that_vary(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2), data='scikit-learn digits')
+  columns = accuracy_table(study).columns
+  assert columns[:3] == ('method', 'depth', 'ours') and 'published' not in columns
+
+
+@pytest.mark.parametrize('study, method, network, batch_size, l2, printed', [
+    ('table1', 'multiplier', 'WRN-16-4', 64, True, '94.0 ± 0.1'),
+    ('table1', 'multiplier', 'WRN-16-4', 128, True, None),
+    ('table1', 'multiplier', 'WRN-16-4', 64, False, None),
+    ('table1', 'multiplier(alpha=0.1)', 'WRN-16-4', 64, True, None),
+    ('table1', 'multiplier', 'WRN-16-2', 64, True, None),
+    ('table2', 'ghost_norm', 'WRN-1000-2', 64, True, '94.6 ± 0.1'),
+    ('table2', 'batch_norm', 'WRN-1000-2', 64, True, None),
+    ('table2', 'zeroinit', 'WRN-16-2', 64, True, '93.3 ± 0.1'),
+    ('table3', 'zeroinit', 'WRN-16-2', 64, False, '91.0'),
+    ('table3', 'zeroinit', 'WRN-16-2', 64, True, None),
+    ('table3', 'multiplier', 'WRN-1000-2', 64, True, '94.2 ± 0.1'),
+    ('skipinit_depth', 'multiplier', 'WRN-1000-2', 64, True, '94.3 ± 0.2'),
+    ('skipinit_depth', 'multiplier', 'WRN-100-2', 64, False, '91.7 ± 0.2'),
+    ('skipinit_depth', 'ghost_norm', 'WRN-16-2', 64, True, '93.5 ± 0.1'),
+    ('skipinit_depth', 'divide_by_sqrt2', 'WRN-100-2', 64, True, '88.9 ± 0.4'),
+    ('skipinit_depth', 'skipinit_alpha_1', 'WRN-1000-2', 64, True, 'does not train'),
+    ('figure1', 'zeroinit', 'WRN-16-4', 64, True, '94.4 ± 0.1'),
+    ('figure1', 'zeroinit', 'WRN-16-4', 256, True, None),
+    ('figure3', 'none', 'WRN-16-4', 64, True, '92.3 ± 0.3'),
+    ('digits', 'none', 'WRN-16-1', 64, True, None),
+    ('mine', 'none', 'WRN-16-4', 64, True, None),
+])
+def test_published_numbers_are_at_their_settings(study, method, network, batch_size, l2, printed):
+  found = published(study, one_group(method, network, batch_size, l2), 'test_accuracy')
+  assert (found and str(found)) == printed
+
+
+@pytest.mark.parametrize('study, method, network, batch_size, top1, top5, table', [
+    ('table4', 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 4096, '74.88', '91.93', 'ZI Table 4'),
+    ('table4', 'fixup', 'ResNet-50-V2', 1024, '74.60', '91.69', 'ZI Table 4'),
+    ('table4', 'zeroinit_no_dropout', 'ResNet-50-V2', 4096, '70.76', '89.15', 'ZI Table 4'),
+    ('table4', 'fixup_dropout(dropout=0.2)', 'ResNet-50-V2', 4096, '74.8', '91.8', 'SK ImageNet batch-size table'),
+    ('table5', 'zeroinit_scalar_bias', 'ResNet-50-V1', 256, '75.23', '92.37', 'ZI Table 5'),
+])
+def test_published_imagenet_numbers(study, method, network, batch_size, top1, top5, table):
+  group = one_group(method, network, batch_size, dataset='imagenet')
+  first, fifth = (published(study, group, metric) for metric in ('test_accuracy', 'test_top5_accuracy'))
+  assert (str(first), str(fifth), first.table) == (top1, top5, table)
+
+
+def test_the_data_set_must_be_the_same():
+  assert published('table1', one_group('none', 'WRN-16-4', dataset='digits'), 'test_accuracy') is None
+
+
+def test_published_rates_and_their_ranges(tmp_path):
+  study = make_study(tmp_path, 'table2', lambda cell: (0.9, 0.2), axes={'seed': [0]})
+  assert row(accuracy_table(study), method='ghost_norm', depth='100')['published rate'] == '2^-1 (2^-2 to 2^0)'
+  assert row(accuracy_table(study), method='zeroinit', depth='16')['published rate'] == '2^-2'
+
+
+def test_every_source_and_every_name_is_in_the_file():
+  path = findings.__file__.replace('findings.py', 'paper_results.json')
+  with open(path) as file:
+    records = json.load(file)
+  for sources in SOURCES.values():
+    for paper, table, _ in sources:
+      assert any(record['paper'].startswith(paper) and record['table'] == table for record in records)
+  assert {record['method'] for record in records} >= OURS.keys()
+
+
+def test_top5_is_that_of_the_chosen_run(tmp_path, monkeypatch):
+  monkeypatch.setattr(groups.data, 'source', lambda name: types.SimpleNamespace(NUM_CLASSES=1000))
+  cells = []
+  for i, rate in enumerate((0.25, 0.5, 1.0)):
+    fields = {'batch_size': 256, 'weight_decay': 1e-4, 'epochs': 90.0, 'learning_rate': rate, 'seed': 0}
+    cells.append(studies.Cell(f'cell{i}', '', {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields, '',
+                              'own', 0.0, 0.0))
+  study = studies.begin(tmp_path, 'table4', 'ImageNet', cells)
+  for cell, top1, top5 in zip(cells, (0.70, 0.75, 0.74), (0.90, 0.92, 0.93), strict=True):
+    fill(dataclasses.replace(study, cells=(cell,)), lambda _, top1=top1: (top1, 2.0), test_top5_accuracy=top5)
+  found = row(accuracy_table(study))
+  assert (found['ours'], found['published']) == ('75.00', '74.97')
+  assert (found['top-5'], found['published top-5']) == ('92.00', '92.20')
+  assert 'own protocol' not in header.title(groups.gather(study))
+
+
+# The title.
+
+
+def test_the_title_of_a_complete_study_says_nothing_more(tmp_path):
+  study = make_study(tmp_path, outcome=best_12_of_15, methods=['none'])
+  assert header.title(groups.gather(study)).endswith('630 runs.')
+
+
+@pytest.mark.parametrize('axes, fields, says', [
+    ({'epochs': [2.0]}, {}, 'SHORTENED to 2 epochs'),
+    ({'seed': range(3)}, {}, '3 seeds of 15'),
+    ({'momentum': [0.0]}, {}, 'own protocol'),
+    ({}, {'protocol': 'own', 'data': 'CIFAR-10, 45,000 of 50,000 train images'}, 'own protocol'),
+    ({}, {'data': 'CIFAR-10, JPEG q75 copy'}, 'lossy data: CIFAR-10, JPEG q75 copy'),
+])
+def test_title_and_caption_say_what_departs_from_the_paper(tmp_path, axes, fields, says):
+  study = make_study(tmp_path, outcome=lambda cell: (0.9, 0.2), methods=['none'], axes={'learning_rate': [0.1]} | axes,
+                     **fields)
+  assert f'({says})' in header.title(groups.gather(study))
+  assert f'Not comparable with the published values as it stands: {says}.' in accuracy_table(study).caption
+  write_report(tmp_path)
+  assert says in (tmp_path / 'report.md').read_text() and says in (tmp_path / 'report.html').read_text()
+
+
+def test_the_digits_depart_from_nothing(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2))
+  assert header.departures(groups.gather(study)) == []
+
+
+def test_cells_that_differ_in_threads_and_versions_are_named(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2))
+  first = dataclasses.replace(study, cells=study.cells[:1])
+  fill(first, lambda cell: (0.9, 0.2), threads=16, versions={'jax': '0.11.0'})
+  says = header.what_was_run(groups.gather(study))
+  assert 'CPU threads: 16 and 2 (cells differ)' in says and 'jax 0.11.0 and 0.10.2' in says and '40 min 0 s' in says
+
+
+# The claims.
+
+
+def world(study):
+  """{Setting: [accuracy, std, rate, loss]} in which every claim about a study holds."""
+  if study == 'digits':
+    return {Setting(method, 100, 64, True): [accuracy, None, rate, 1.0] for method, accuracy, rate in
+            (('none', 0.12, 2**-8), ('batch_norm', 0.98, 2**-2), ('fixup', 0.97, 2**-4), ('zeroinit', 0.97, 2**-4))}
+  if study == 'table1':
+    rows = {'none': (92.3, 0.212), 'biases': (91.9, 0.205), 'dropout': (93.2, 0.226), 'multiplier': (94.0, 0.181),
+            'biases_dropout': (93.6, 0.212), 'zeroinit': (94.4, 0.189)}
+    return {Setting(method, 16, 64, True): [accuracy / 100, 0.001, 2**-3, loss]
+            for method, (accuracy, loss) in rows.items()}
+  if study in ('table2', 'table3', 'skipinit_depth'):
+    rows = {'table2': {('ghost_norm', True): (93.5, 94.7, 94.6), ('zeroinit', True): (93.3, 94.2, 94.3)},
+            'table3': {('zeroinit', False): (91.0, 92.2, 92.5), ('multiplier', True): (93.1, 94.1, 94.2)},
+            'skipinit_depth': {
+                ('ghost_norm', True): (93.5, 94.7, 94.6), ('multiplier', True): (93.3, 94.2, 94.3),
+                ('skipinit_alpha_inverse_sqrt_d', True): (93.0, 94.2, 94.2), ('skipinit_alpha_1', True): (93.0, 10, 10),
+                ('divide_by_sqrt2', True): (92.4, 88.9, 10), ('multiplier', False): (89.8, 91.7, 92.1)}}[study]
+    return {Setting(method, depth, 64, l2): [accuracy / 100, 0.001, 2**-2, 0.2]
+            for (method, l2), accuracies in rows.items()
+            for depth, accuracy in zip((16, 100, 1000), accuracies, strict=True)}
+  if study in ('table4', 'table5'):
+    rows = {'table4': {'ghost_norm': (74.97, 74.93, 74.88), 'fixup': (74.81, 74.60, 73.02),
+                       'zeroinit_no_dropout': (74.93, 74.61, 70.76), 'zeroinit': (75.56, 75.46, 72.65),
+                       'fixup_dropout': (75.8, 75.6, 74.8)},
+            'table5': {'ghost_norm': (75.57, 75.32, 75.37), 'fixup': (74.41, 74.43, 72.37),
+                       'zeroinit': (70.05, 68.40, 68.19), 'zeroinit_scalar_bias': (75.23, 74.94, 70.82)}}[study]
+    return {Setting(method, 50, batch, True): [accuracy / 100, None, 0.5, 2.0]
+            for method, accuracies in rows.items()
+            for batch, accuracy in zip((256, 1024, 4096), accuracies, strict=True)}
+  norm, batches = {'figure1': ('ghost_norm', findings.FIGURE_1_BATCHES),
+                   'figure3': ('batch_norm', findings.FIGURE_3_BATCHES)}[study]
+  made = {}
+  for method, accuracy, log2_rate, cap, efficient, loss in (
+      (norm, 94.5, -1, 4, 2048, 0.15), ('none', 92.3, -3, -3, 128, 0.21), ('zeroinit', 94.5, -2, 1, 256, 0.19)):
+    for batch in batches:
+      rate = 2 ** min(log2_rate + math.log2(batch / 64), cap)
+      too_large = max(0, math.log2(batch / efficient))
+      too_small = max(0, math.log2(32 / batch)) if method == 'batch_norm' else 0
+      made[Setting(method, 16, batch, True)] = [(accuracy - 1.2 * too_large - 0.3 * too_small) / 100, 0.001, rate,
+                                                loss * (1 + too_large / 4)]
+  return made
+
+
+def choices(settings):
+  """{Setting: {metric: Choice}} of one rate, and above it one at which every run diverged."""
+  made = {}
+  for setting, (accuracy, std, rate, loss) in settings.items():
+    made[setting] = {}
+    for metric, mean in (('test_accuracy', accuracy), ('train_loss', loss)):
+      best = Score(rate, mean, std, 1 if std is None else 12, 1 if std is None else 15, 0)
+      beyond = Score(2 * rate, 0.1, None, 1, 1, 1)
+      made[setting][metric] = Choice(best, (best, beyond), (rate,), None)
+  return made
+
+
+CASES = [(study, claim) for study, claims in findings.CLAIMS.items() for claim in claims]
+ACCURACY, RATE, LOSS = 0, 2, 3
+name = lambda value: getattr(value, '__name__', value)
+# Claim -> (which settings, what of them, to which value) so that it fails.
+FAILING = {
+    'depth_100_does_not_train_with_none': ({'method': 'none'}, ACCURACY, 0.6),
+    'depth_100_trains_otherwise': ({'method': 'fixup'}, ACCURACY, 0.8),
+    'batch_norm_stands_the_largest_rates': ({'method': 'zeroinit'}, RATE, 1.0),
+    'multiplier_gains': ({'method': 'multiplier'}, ACCURACY, 0.932),
+    'multiplier_has_the_lowest_loss': ({'method': 'zeroinit'}, LOSS, 0.18),
+    'biases_hurt_slightly': ({'method': 'biases'}, ACCURACY, 0.93),
+    'dropout_helps_and_raises_the_loss': ({'method': 'dropout'}, LOSS, 0.2),
+    'all_three_parts_are_best': ({'method': 'zeroinit'}, ACCURACY, 0.939),
+    'table_2_trains_at_depth_1000': ({'method': 'zeroinit', 'depth': 1000}, ACCURACY, 0.92),
+    'table_2_rates_do_not_depend_on_depth': ({'method': 'ghost_norm', 'depth': 1000}, RATE, 2**-4),
+    'batch_norm_is_slightly_ahead': ({'method': 'zeroinit', 'depth': 100}, ACCURACY, 0.948),
+    'table_3_trains_at_depth_1000': ({'l2': False, 'depth': 1000}, ACCURACY, 0.5),
+    'table_3_rates_do_not_depend_on_depth': ({'l2': False, 'depth': 16}, RATE, 1.0),
+    'table_3_needs_l2_for_accuracy': ({'l2': False, 'depth': 100}, ACCURACY, 0.935),
+    'small_alpha_trains_at_depth_1000': ({'method': 'skipinit_alpha_inverse_sqrt_d', 'depth': 1000}, ACCURACY, 0.1),
+    'alpha_1_fails_with_depth': ({'method': 'skipinit_alpha_1', 'depth': 100}, ACCURACY, 0.9),
+    'sqrt2_is_no_cure_for_depth': ({'method': 'divide_by_sqrt2', 'depth': 100}, ACCURACY, 0.935),
+    'l2_is_not_what_trains_depth': ({'l2': False, 'depth': 1000}, ACCURACY, 0.1),
+    'batch_norm_is_well_above_none': ({'method': 'ghost_norm'}, ACCURACY, 0.93),
+    'flat_and_then_falling': ({'method': 'none', 'batch_size': 8192}, ACCURACY, 0.93),
+    'batch_norm_is_efficient_up_to_larger_batches': ({'method': 'zeroinit', 'batch_size': 512}, ACCURACY, 0.945),
+    'zeroinit_equals_batch_norm_at_small_batches': ({'method': 'zeroinit', 'batch_size': 128}, ACCURACY, 0.942),
+    'zeroinit_is_below_batch_norm_at_large_batches': ({'method': 'zeroinit', 'batch_size': 4096}, ACCURACY, 0.95),
+    'batch_norm_has_the_lowest_loss': ({'method': 'none', 'batch_size': 64}, LOSS, 0.1),
+    'none_degrades_with_batch_size': ({'method': 'none'}, LOSS, 0.2),
+    'rates_grow_with_the_batch': ({'method': 'zeroinit', 'batch_size': 256}, RATE, 2**-2),
+    'rates_are_similar_where_they_grow': ({'method': 'none', 'batch_size': 64}, RATE, 2**-5),
+    'rates_saturate': ({'method': 'ghost_norm'}, RATE, 2**1),
+    'zeroinit_is_flat_at_small_batches': ({'method': 'zeroinit', 'batch_size': 2}, ACCURACY, 0.94),
+    'batch_norm_drops_at_small_batches': ({'method': 'batch_norm', 'batch_size': 1}, ACCURACY, 0.945),
+    'batch_norm_is_better_at_large_batches': ({'method': 'zeroinit', 'batch_size': 1024}, ACCURACY, 0.95),
+    'batch_norm_is_better_on_the_loss': ({'method': 'batch_norm', 'batch_size': 1}, LOSS, 0.3),
+    'small_rates_grow_with_the_batch': ({'method': 'none', 'batch_size': 16}, RATE, 2**-9),
+    'small_rates_are_similar': ({'method': 'none', 'batch_size': 4}, RATE, 2**-10),
+    'v2_zeroinit_reaches_batch_norm': ({'method': 'zeroinit', 'batch_size': 1024}, ACCURACY, 0.745),
+    'v2_zeroinit_loses_at_4096': ({'method': 'zeroinit', 'batch_size': 4096}, ACCURACY, 0.745),
+    'v2_fixup_equals_zeroinit_without_dropout': ({'method': 'fixup', 'batch_size': 256}, ACCURACY, 0.755),
+    'v2_fixup_with_dropout_equals_batch_norm': ({'method': 'fixup_dropout', 'batch_size': 4096}, ACCURACY, 0.73),
+    'v1_zeroinit_loses': ({'method': 'zeroinit', 'batch_size': 256}, ACCURACY, 0.75),
+    'v1_one_scalar_recovers': ({'method': 'zeroinit_scalar_bias', 'batch_size': 256}, ACCURACY, 0.72),
+}
+
+
+@pytest.mark.parametrize('study, claim', CASES, ids=name)
+def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
+  settings = world(study)
+  finding = findings.judge(claim, choices(settings))
+  assert finding.verdict == HOLDS, finding
+  assert any(digit in finding.numbers for digit in '0123456789')
+
+  where, what, value = FAILING[claim.__name__]
+  for setting, numbers in settings.items():
+    if all(getattr(setting, name) == want for name, want in where.items()):
+      numbers[what] = value
+  finding = findings.judge(claim, choices(settings))
+  assert finding.verdict == FAILS, finding
+
+  assert findings.judge(claim, {}).verdict == TOO_FEW
+  assert findings.judge(claim, dict.fromkeys(settings)).verdict == TOO_FEW
+
+
+@pytest.mark.parametrize('study, claim', [case for case in CASES if '1 std' in case[1].__doc__], ids=name)
+def test_a_claim_about_deviations_needs_more_than_one_run(study, claim):
+  settings = {setting: [accuracy, None, rate, loss] for setting, (accuracy, _, rate, loss) in world(study).items()}
+  finding = findings.judge(claim, choices(settings))
+  assert finding.verdict == TOO_FEW and 'single run' in finding.numbers
+
+
+def test_an_incomplete_setting_is_not_judged(tmp_path):
+  complete = lambda cell: ({'none': 0.9, 'multiplier': 0.93}.get(cell.method, 0.91), 0.2)
+  study = make_study(tmp_path, outcome=complete, axes={'seed': [0], 'learning_rate': [0.1, 0.2]})
+  verdicts = {claim: verdict for claim, verdict, _ in findings.table('table1', groups.gather(study).groups).rows}
+  gain = next(claim for claim in verdicts if 'gains' in claim)
+  assert verdicts[gain] == HOLDS
+  last = next(cell for cell in study.cells if cell.method == 'multiplier')
+  (study.directory(last) / 'result.json').unlink()
+  verdicts = {claim: (verdict, numbers) for claim, verdict, numbers in
+              findings.table('table1', groups.gather(study).groups).rows}
+  assert verdicts[gain] == (TOO_FEW, 'multiplier is not complete')
+
+
+def test_settings_that_a_claim_cannot_tell_apart_are_not_judged(tmp_path):
+  study = make_study(tmp_path, outcome=lambda cell: (0.9, 0.2),
+                     axes={'seed': [0], 'learning_rate': [0.1], 'batch_size': [64, 128]})
+  assert {verdict for _, verdict, _ in findings.table('table1', groups.gather(study).groups).rows} == {TOO_FEW}
+
+
+def test_a_study_of_ones_own_has_no_claims(tmp_path):
+  (tmp_path / 'mine.py').write_text('from configs.digits import get_config\n\n\ndef sweep():\n'
+                                    '  """My sweep."""\n  for width in (1, 2):\n    yield {"width": width}\n')
+  pairs, document = studies.own_study(str(tmp_path / 'mine.py'))
+  fill(studies.begin(tmp_path / 'study', 'mine', document, studies.expand(pairs)), lambda cell: (0.9, 0.2))
+  shown = write_report(tmp_path / 'study')
+  assert shown.startswith('mine: My sweep.')
+  assert 'What must come out' not in (tmp_path / 'study' / 'report.md').read_text()
+  assert 'one rate only' in shown
+
+
+# The whole report.
+
+
+class Page(html.parser.HTMLParser):
+  """Checks while reading that tags are closed in order; keeps them, and the text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.tags, self.text = [], [], ''
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    if tag not in ('meta', 'img'):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_html_is_well_formed_and_needs_nothing_else(tmp_path):
+  make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2))
+  write_report(tmp_path)
+  text = (tmp_path / 'report.html').read_text()
+  read = Page(text)
+  images = [attributes for tag, attributes in read.tags if tag == 'img']
+  assert len(images) == 3
+  assert all(image['src'].startswith('data:image/png;base64,') and image['alt'] for image in images)
+  assert not {tag for tag, _ in read.tags} & {'script', 'link', 'iframe'}
+  assert not [attributes for _, attributes in read.tags if 'href' in attributes] and 'url(' not in page.STYLE
+  assert {attributes['scope'] for tag, attributes in read.tags if tag == 'th'} == {'col', 'row'}
+  assert [tag for tag, _ in read.tags].count('h1') == 1
+  for file in ('report_accuracy_rate.png', 'report_loss_rate.png', 'report_best_depth.png'):
+    assert (tmp_path / file).read_bytes().startswith(b'\x89PNG')
+    assert f']({file})' in (tmp_path / 'report.md').read_text()
+
+
+def test_whatever_a_user_writes_is_escaped(tmp_path):
+  bad = '<script>alert(1)</script>|[x](y)'
+  pairs, _ = studies.named_study('digits')
+  cells = [dataclasses.replace(cell, method=f'none({bad})') for cell in studies.expand(pairs)]
+  study = studies.begin(tmp_path, bad, bad, cells)
+  fill(study, lambda cell: (0.9, 0.2) if cell.learning_rate < 0.5 else 'missing', data=bad)
+  study.fail(study.cells[4], bad)
+  write_report(tmp_path)
+  text = (tmp_path / 'report.html').read_text()
+  assert '<script' not in text and '<script' not in (tmp_path / 'report.md').read_text()
+  assert Page(text).text.count(bad) > 4
+
+
+def test_what_is_missing_and_what_failed(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: 'missing' if cell.method == 'fixup' else (0.9, 0.2))
+  failed = next(cell for cell in study.cells if cell.method == 'fixup')
+  study.fail(failed, 'the device has too little memory')
+  shown = ' '.join(write_report(tmp_path).split())
+  assert 'PARTIAL: 30 of 40 cells' in shown and 'not run yet' in shown
+  for text in (shown, (tmp_path / 'report.md').read_text(), Page((tmp_path / 'report.html').read_text()).text):
+    assert 'too little memory' in text and 'the same command goes on' in text
+  assert '9 of 40 cells have not finished' in shown and '10 missing (1 of them failed)' in shown
+  assert row(accuracy_table(study), method='fixup', depth='16')['cells'] == '0 of 5'
+
+
+def test_only_the_first_missing_cells_are_named(tmp_path):
+  make_study(tmp_path, 'digits', lambda cell: 'missing')
+  shown = write_report(tmp_path)
+  assert '40 of 40 cells have not finished' in shown and 'The first 20' in shown
+  assert sum(line.strip().partition(':')[0].isdigit() for line in shown.splitlines()) == 20
+
+
+def test_a_study_without_results_has_a_report_without_figures(tmp_path):
+  make_study(tmp_path, 'figure3', axes={'seed': [0]})
+  assert 'PARTIAL: 0 of 165 cells' in write_report(tmp_path).replace('\n', ' ')
+  assert not list(tmp_path.glob('*.png'))
+  assert Page((tmp_path / 'report.html').read_text()).text.count('not run yet') == 66
+  assert (tmp_path / 'summary.csv').read_text().count('\n') == 1
+
+
+def test_the_figures_of_a_study_over_batch_sizes(tmp_path):
+  make_study(tmp_path, 'figure1', lambda cell: (0.9, 0.2) if cell.learning_rate < 8 else None, axes={'seed': [0]})
+  write_report(tmp_path)
+  assert sorted(path.name for path in tmp_path.glob('*.png')) == [
+      'report_accuracy_rate.png', 'report_best_batch_size.png', 'report_loss_rate.png', 'report_rate_batch_size.png']
+
+
+def test_csv_reads_back(tmp_path):
+  study = make_study(tmp_path, methods=['none'], axes={'learning_rate': [2**-4, 2**-3, 2**-2]},
+                     outcome=lambda cell: 'missing' if cell.learning_rate == 2**-4 else best_12_of_15(cell))
+  study.fail(study.cells[0], 'a, "quoted"\nreason')
+  write_report(tmp_path)
+  cells = list(csv.DictReader(io.StringIO((tmp_path / 'results.csv').read_text())))
+  assert [cell['identity'] for cell in cells] == [cell.identity for cell in study.cells]
+  assert [int(cell['index']) for cell in cells] == list(range(45))
+  assert cells[0]['status'] == 'failed' and cells[0]['message'] == 'a, "quoted"\nreason'
+  assert {cell['status'] for cell in cells[1:15]} == {'missing'} and cells[15]['status'] == 'done'
+  assert [float(cell['test_accuracy']) for cell in cells[15:30]] == pytest.approx([0.9 + n / 1000 for n in FIFTEEN])
+  accuracy, loss = csv.DictReader(io.StringIO((tmp_path / 'summary.csv').read_text()))
+  assert (accuracy['metric'], loss['metric']) == ('test_accuracy', 'train_loss')
+  assert float(accuracy['mean']) == pytest.approx(0.9095) and float(accuracy['published']) == 0.923
+  assert float(accuracy['difference']) == pytest.approx(-0.0135) and accuracy['edge'] == 'lowest'
+  assert (accuracy['kept'], accuracy['runs'], accuracy['finished'], accuracy['cells']) == ('12', '15', '30', '45')
+  assert float(loss['published']) == 0.212 and float(loss['published_std']) == 0.004
+
+
+def test_damaged_results_are_named(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2))
+  path = study.directory(study.cells[3]) / 'result.json'
+  path.write_text('{"status": "done"')
+  with pytest.raises(UserError, match=rf'{path} is damaged'):
+    write_report(tmp_path)
+  path.write_text('{"status": "done", "steps": 1, "test_accuracy": 0.9}')
+  with pytest.raises(UserError, match=rf'{path} is damaged: .*train_loss'):
+    write_report(tmp_path)
+
+
+def test_the_command(tmp_path):
+  make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2), axes={'depth': [16]})
+  code, output, errors = command.run('zeroinit.report', f'--workdir={tmp_path}')
+  assert (code, errors) == (0, '') and output.startswith('digits: ') and f'{tmp_path}/report.html' in output
+
+
+def test_a_missing_study_is_one_line(tmp_path):
+  code, output, errors = command.run('zeroinit.report', f'--workdir={tmp_path / "none"}')
+  assert (code, output) == (2, '') and errors.count('\n') == 1 and 'holds no study' in errors

@@ -1,0 +1,227 @@
+"""Studies and their cells: what expands to what, and what a directory accepts."""
+
+import itertools
+import json
+import re
+
+import command
+import jax
+import jax.numpy as jnp
+import pytest
+
+from launch.begin import ASSUMED_FLOPS, _axis
+from zeroinit import selection, studies
+from zeroinit.errors import UserError
+from zeroinit.methods import METHODS
+from zeroinit.resnet import WideResNet
+
+RUNS = {'digits': 40, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025, 'figure1': 1800,
+        'figure3': 2475, 'table4': 75, 'table5': 60}
+
+
+def expand(name, **options):
+  return studies.expand(studies.named_study(name)[0], **options)
+
+
+@pytest.mark.parametrize('name', studies.names())
+def test_every_study_says_what_it_is_and_how_much(name):
+  generator, document = studies.named_study(name)
+  assert len(list(generator)) == RUNS[name]
+  assert f'{RUNS[name]:,} runs' in document
+
+
+@pytest.mark.parametrize('name', ['table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3'])
+def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
+  _, document = studies.named_study(name)
+  said = float(re.search(r'([\d,]+) GPU-hours', document)[1].replace(',', ''))
+  assert said == pytest.approx(sum(cell.flop for cell in expand(name)) / ASSUMED_FLOPS / 3600, rel=0.02)
+
+
+@pytest.mark.parametrize('name', [name for name in RUNS if name not in ('table4', 'table5')])
+def test_every_cell_can_be_trained_and_has_a_name_of_its_own(name):
+  cells = expand(name)
+  assert len({cell.identity for cell in cells}) == len(cells) == RUNS[name]
+  assert all(cell.protocol == ('own' if name == 'digits' else 'paper') for cell in cells)
+  programs = [cell.program for cell in cells]
+  assert sum(a != b for a, b in itertools.pairwise(programs)) + 1 == len(set(programs))  # together
+
+
+def test_rates_and_seeds_share_a_program():
+  assert len({cell.program for cell in expand('digits')}) == 8  # 4 methods, 2 depths
+  assert len({cell.program for cell in expand('table1')}) == 6
+  assert len({cell.setting for cell in expand('table1')}) == 6
+
+
+def test_figures_1_and_3_share_their_runs_without_batch_statistics():
+  of = lambda name: {cell.identity for cell in expand(name, methods=['none', 'zeroinit'])
+                     if 64 <= cell.fields['batch_size'] <= 1024}
+  assert of('figure1') == of('figure3')
+
+
+def test_the_identity_is_of_the_settings_however_they_are_written():
+  one = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'depth': 16})
+  two = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'data_dir': '/elsewhere'})
+  three = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'momentum': 0.8})
+  assert one.identity == two.identity != three.identity and one.program != three.program
+
+
+def test_an_axis_takes_the_place_of_the_studys_own():
+  cells = expand('table1', axes={'learning_rate': [0.1, 0.2], 'seed': [0], 'epochs': [2]}, methods=['none', 'zeroinit'])
+  assert [(cell.method, cell.learning_rate) for cell in cells] == [
+      ('none', 0.1), ('none', 0.2), ('zeroinit', 0.1), ('zeroinit', 0.2)]
+  assert {cell.fields['epochs'] for cell in cells} == {2.0} and {cell.protocol for cell in cells} == {'shortened'}
+
+
+def test_a_value_that_the_study_has_keeps_what_goes_with_it():
+  rates = {cell.learning_rate for cell in expand('figure1', axes={'batch_size': [64]}, methods=['none'])}
+  assert rates == {2.0**i for i in range(-5, 0)}
+
+
+def test_a_field_that_the_study_does_not_vary_becomes_an_axis():
+  assert len(expand('digits', axes={'seed': range(3)})) == 120
+  cells = expand('digits', axes={'momentum': [0.8, 0.9]})
+  assert len(cells) == 80 and len({cell.setting for cell in cells}) == 16
+
+
+def test_flags_name_axes():
+  assert _axis('learning_rate=2^-3,0.25') == ('learning_rate', [0.125, 0.25])
+  assert _axis('seed=0,1') == ('seed', [0, 1])
+  assert _axis('flip=false') == ('flip', [False])
+  assert _axis('data_dir=/data/my=dir') == ('data_dir', ['/data/my=dir'])
+
+
+def test_a_study_grows_but_does_not_change(tmp_path):
+  few, many = expand('digits', axes={'seed': [0]}), expand('digits', axes={'seed': [0, 1]})
+  begin = lambda cells, name='digits': studies.begin(tmp_path / 'study', name, 'About it.', cells)
+  assert len(begin(few).cells) == 40
+  assert len(begin(many).cells) == 80
+  assert len(begin(few).cells) == 80  # what is there is gone on with
+  with pytest.raises(UserError, match='with other settings'):
+    begin(expand('digits', axes={'epochs': [1]}))
+  with pytest.raises(UserError, match='holds study digits, and this is table1'):
+    begin(many, 'table1')
+  again = studies.load_study(tmp_path / 'study')
+  assert [cell.identity for cell in again.cells] == [cell.identity for cell in many]
+  assert again.document == 'About it.'
+  manifest = json.loads((tmp_path / 'study' / 'manifest.json').read_text())
+  assert [cell['index'] for cell in manifest['cells']] == list(range(80))
+
+
+def test_a_config_file_that_has_changed_is_noticed(tmp_path):
+  file = tmp_path / 'mine.py'
+  file.write_text('from configs.digits import get_config\n')
+  study = studies.begin(tmp_path / 'study', 'mine', '', [studies.make_cell(f'{file}:none', {})])
+  assert study.cells[0].load_config().method.name == 'none'
+  file.write_text('import configs.digits\ndef get_config(method):\n  config = configs.digits.get_config(method)\n'
+                  '  config.width = 2\n  return config\n')
+  studies.load_module.cache_clear()
+  with pytest.raises(UserError, match='now describes another run'):
+    study.cells[0].load_config()
+
+
+OWN = """
+from zeroinit.config import base_config
+from zeroinit.methods import METHODS, Method
+METHODS['mine'] = Method(alpha=0.25)
+
+def get_config(method='mine'):
+  config = base_config(method)
+  config.dataset, config.crop, config.width = 'digits', 'none', 1
+  return config
+"""
+SWEEPS = {
+    'overrides': 'def sweep():\n  "Mine."\n  for rate in (0.1, 0.2): yield {"learning_rate": rate}',
+    'pairs': 'def sweep():\n  "Mine."\n  for rate in (0.1, 0.2): yield ":mine", {"learning_rate": rate}',
+    'add': 'def sweep(add):\n  "Mine."\n  for rate in (0.1, 0.2): add(learning_rate=rate)',
+    'add a dict': 'def sweep(add):\n  "Mine."\n  for rate in (0.1, 0.2): add({"learning_rate": rate})',
+}
+
+
+@pytest.mark.parametrize('sweep', SWEEPS.values(), ids=SWEEPS.keys())
+def test_a_study_of_ones_own_with_a_method_of_ones_own(tmp_path, monkeypatch, sweep):
+  monkeypatch.setattr('zeroinit.methods.METHODS', METHODS)
+  file = tmp_path / 'own.py'
+  file.write_text(OWN + sweep)
+  try:
+    runs, document = studies.own_study(str(file))
+    cells = studies.expand(runs)
+    assert document == 'Mine.'
+    assert [(cell.method, cell.learning_rate) for cell in cells] == [('mine', 0.1), ('mine', 0.2)]
+  finally:
+    METHODS.pop('mine', None)
+
+
+@pytest.mark.parametrize('depth, width', [(16, 1), (10, 2)])
+def test_the_counted_operations_are_those_of_the_compiled_network(depth, width):
+  net = WideResNet(depth, width, METHODS['none'], 10)
+  images = jnp.zeros((1, 32, 32, 3))
+  variables = jax.eval_shape(lambda: net.init(jax.random.key(0), images, train=False))
+  kernels = jax.tree.map(lambda x: jnp.zeros(x.shape), variables)
+  with jax.disable_jit(False):
+    flop = jax.jit(lambda v: net.apply(v, images, train=False)).lower(kernels).compile().cost_analysis()['flops']
+  assert flop / 2 == pytest.approx(net.multiply_adds((32, 32, 3)), rel=0.12)  # XLA leaves out what meets the padding
+
+
+def finish(study, accuracy):
+  """Results of all cells. accuracy: of a cell, None where it diverges."""
+  for cell in study.cells:
+    value = accuracy(cell)
+    directory = study.directory(cell)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / 'result.json').write_text(json.dumps({
+        'status': 'diverged' if value is None else 'done', 'steps': 1, 'test_accuracy': value,
+        'train_loss': None if value is None else 1 - value}))
+
+
+def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
+  study = studies.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none', 'zeroinit'],
+                                                                axes={'depth': [16], 'seed': [0, 1]}))
+  best_at = {'none': 2.0**-10, 'zeroinit': 2.0**-2}
+  accuracy = lambda cell: 0.9 / (1 + abs(cell.learning_rate / best_at[cell.method] - 1))
+  added = []
+  for _ in range(10):
+    finish(study, accuracy)
+    grown = selection.beyond_the_edge(study)
+    if not grown:
+      break
+    added += [(cell.method, cell.learning_rate, cell.seed) for cell in grown]
+    study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+  assert added == [('none', 2.0**-i, seed) for i in (9, 10, 11) for seed in (0, 1)]
+
+
+def test_a_method_that_never_trains_is_not_searched_for_ever(tmp_path):
+  study = studies.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none'], axes={'depth': [100]}))
+  finish(study, lambda cell: 0.1 if cell.learning_rate < 0.1 else None)
+  assert selection.beyond_the_edge(study) == []
+
+
+MISTAKES = [
+    ('', 'say which study'),
+    ('--study=table1 --config=my.py --workdir=W', 'say which study'),
+    ('--study=tabel1 --workdir=W', "no study 'tabel1' in configs/studies.py; there are: digits, table1"),
+    ('--study=digits', '--workdir'),
+    ('--study=digits --workdir=W --methods=dropuot', 'the study has no method dropuot; it has: none, batch_norm'),
+    ('--study=digits --workdir=W --set=lerning_rate=1', 'no field lerning_rate; did you mean learning_rate?'),
+    ('--study=digits --workdir=W --set=learning_rate=fast', 'learning_rate'),
+    ('--study=digits --workdir=W --set=depth', 'write --set=FIELD=VALUE'),
+    ('--study=digits --workdir=W --set=depth=17', 'depth is 17'),
+    ('--study=digits --workdir=W --set=batch_size=2000', 'more than the 1,437 training images'),
+    ('--study=digits --workdir=W --seeds=0', 'seeds'),
+    ('--study=digits --workdir=W --slots=0', 'slots'),
+    ('--config=nothing.py --workdir=W', 'no file nothing.py'),
+    ('--config=configs/digits.py --workdir=W', 'has no function sweep'),
+]
+
+
+@pytest.mark.parametrize('line, expected', MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_mistakes(tmp_path, line, expected):
+  code, _, errors = command.run('launch.local', *line.replace('=W', f'={tmp_path}/study').split())
+  assert code not in (0, None) and expected in errors and 'Traceback' not in errors, errors
+  assert not (tmp_path / 'study').exists()
+
+
+def test_the_list_ends_with_the_number_of_cells():
+  code, output, errors = command.run('launch.local', '--study=digits', '--list')
+  assert code == 0, errors
+  assert output.splitlines()[-1] == '40 cells' and 'training images' in output
+  assert 'zeroinit' in output and 'learning_rate 0.0625' in output

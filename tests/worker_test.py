@@ -1,0 +1,200 @@
+"""Workers on one study: every cell once, whoever dies; one compilation for each program."""
+
+import json
+import random
+import re
+import signal
+import socket
+import time
+
+import command
+import pytest
+
+from zeroinit import studies
+
+OUTCOME = ('status', 'steps', 'test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2')
+
+
+def begin(workdir, methods=('none', 'zeroinit'), rates=(2.0**-6, 2.0**-4, 2.0**-2), **axes):
+  """A study of small runs."""
+  axes = {'depth': [10], 'learning_rate': list(rates), 'epochs': [0.5], 'evaluations': [2], **axes}
+  cells = studies.expand(studies.named_study('digits')[0], axes, methods)
+  return studies.begin(workdir, 'digits', 'Small.', cells)
+
+
+def outcomes(study):
+  return {identity: [result[name] for name in OUTCOME] for identity, result in study.results().items()}
+
+
+def taken(study):
+  """How many workers began each cell, over all claims."""
+  return {cell.identity: len(list((study.directory(cell) / 'claims').iterdir())) for cell in study.cells}
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('compiled')
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+  """A study that one worker did, and what the worker said."""
+  study = begin(tmp_path_factory.mktemp('alone') / 'study')
+  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}')
+  assert code == 0, errors
+  return study, output
+
+
+def test_every_cell_is_done_and_each_program_compiled_once(alone):
+  study, output = alone
+  assert len(study.results()) == 6
+  assert set(taken(study).values()) == {1}
+  assert '6 done here, 2 training programs compiled and 0 taken from disk' in output
+  assert not list(study.workdir.glob('cells/*/checkpoints'))
+
+
+def test_another_worker_finds_nothing_to_do(alone):
+  study, _ = alone
+  before = outcomes(study)
+  code, output, _ = command.run('zeroinit.worker', f'--workdir={study.workdir}')
+  assert code == 0 and '0 done here' in output
+  assert outcomes(study) == before
+
+
+def test_a_later_worker_takes_programs_from_disk(alone):
+  study, _ = alone
+  grown = studies.begin(study.workdir, study.name, study.document,
+                        [*study.cells, *begin(study.workdir.parent / 'other', rates=[2.0**-5]).cells])
+  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', '--keep_checkpoints')
+  assert code == 0 and '2 done here, 0 training programs compiled and 2 taken from disk' in output, errors
+  assert len(grown.results()) == 8
+  assert len(list(study.workdir.glob('cells/*/checkpoints'))) == 2
+
+
+def test_only_the_cells_it_is_given(tmp_path, cache):
+  study = begin(tmp_path / 'study')
+  code, _, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', '--cells=1,4-5', cache=cache)
+  assert code == 0, errors
+  assert set(study.results()) == {study.cells[i].identity for i in (1, 4, 5)}
+
+
+@pytest.mark.parametrize('flags, expected', [
+    ('--workdir=W', 'holds no study'), ('--workdir=S --cells=6', 'there is no cell 6: the study has 6, counted from 0'),
+    ('--workdir=S --cells=a', 'write indices'), ('', 'workdir'), ('--workdir=S --coordinator=x:1', 'belong together')])
+def test_mistakes(tmp_path, flags, expected):
+  if '=S' in flags:
+    begin(tmp_path / 'study')
+  flags = flags.replace('=W', f'={tmp_path}/nothing').replace('=S', f'={tmp_path}/study')
+  code, _, errors = command.run('zeroinit.worker', *flags.split())
+  assert code not in (0, None) and expected in errors and 'Traceback' not in errors
+
+
+def test_a_missing_data_set_stops_the_study_with_one_line(tmp_path):
+  cells = studies.expand(studies.named_study('table1')[0], {'data_dir': [str(tmp_path)]}, ['none'])
+  studies.begin(tmp_path / 'study', 'table1', '', cells)
+  code, _, errors = command.run('zeroinit.worker', f'--workdir={tmp_path}/study')
+  assert code == 2 and 'Traceback' not in errors and str(tmp_path) in errors
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
+  """A bug, or too little memory: neither is the user's mistake."""
+  file = tmp_path / 'mine.py'
+  file.write_text('import configs.digits\n'
+                  'def get_config(method):\n'
+                  '  return configs.digits.get_config(method)\n')
+  overrides = {'depth': 10, 'epochs': 0.5}
+  cells = [studies.make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
+  study = studies.begin(tmp_path / 'study', 'mine', '', cells)
+  file.write_text('import configs.digits\n'
+                  'from zeroinit import train\n'
+                  'original = train._Training._evaluate\n'
+                  'def evaluate(self):\n'
+                  '  if self.config.learning_rate == 0.1: raise MemoryError("RESOURCE_EXHAUSTED: 1 TB")\n'
+                  '  original(self)\n'
+                  'train._Training._evaluate = evaluate\n'
+                  'def get_config(method):\n'
+                  '  return configs.digits.get_config(method)\n')
+  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
+  assert code == 0 and 'cell 0 failed' in output, errors
+  assert study.failures() == {cells[0].identity: 'MemoryError: RESOURCE_EXHAUSTED: 1 TB'}
+  assert set(study.results()) == {cells[1].identity}
+
+
+def launch(study, workers, cache):
+  return [command.start('zeroinit.worker', f'--workdir={study.workdir}', cache=cache) for _ in range(workers)]
+
+
+def kill_two_of_four(study, cache, rng):
+  """Four workers, two of which are killed at random moments: says how many died in the middle of a cell."""
+  workers = launch(study, 4, cache)
+  victims = rng.sample(workers, 2)
+  killed = 0
+  for victim in victims:
+    had = len(study.finished())
+    while len(study.finished()) < min(had + 1, len(study.cells) - 3) and victim.poll() is None:
+      time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.5))
+    victim.kill()
+  for worker in workers:
+    _, errors = worker.communicate(timeout=600)
+    killed += worker.returncode == -signal.SIGKILL
+    assert worker.returncode in (0, -signal.SIGKILL), errors
+  return killed
+
+
+def compare_with_undisturbed(study, alone):
+  assert outcomes(study).keys() == {cell.identity for cell in study.cells}
+  same = outcomes(alone[0])
+  assert {identity: outcome for identity, outcome in outcomes(study).items() if identity in same} == {
+      identity: outcome for identity, outcome in same.items() if identity in outcomes(study)}
+  assert sum(taken(study).values()) <= len(study.cells) + 2  # only what a dead worker left was taken again
+
+
+def test_two_of_four_workers_are_killed(tmp_path, alone, cache):
+  study = begin(tmp_path / 'study')
+  assert kill_two_of_four(study, cache, random.Random(0)) >= 1
+  compare_with_undisturbed(study, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', range(1, 11))
+def test_two_of_four_workers_are_killed_ten_times(tmp_path, alone, cache, seed):
+  study = begin(tmp_path / 'study', seed=[0, 1])
+  killed = kill_two_of_four(study, cache, random.Random(seed))
+  print(f'{killed} killed')
+  compare_with_undisturbed(study, alone)
+
+
+def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
+  study = begin(tmp_path / 'study', methods=['none'], epochs=[2000.0])
+  worker = command.start('zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
+  while not list(study.workdir.glob('cells/*/metrics.jsonl')) and worker.poll() is None:
+    time.sleep(0.05)
+    if list(study.workdir.glob('cells/*/claims/0')):
+      time.sleep(8)
+      break
+  worker.terminate()
+  _, errors = worker.communicate(timeout=120)
+  assert worker.returncode == 143, errors
+  claim = next(iter(study.workdir.glob('cells/*/claims/0')))
+  assert json.loads(claim.read_text())['released'] is True
+
+
+def test_four_processes_work_as_one(tmp_path, alone, cache):
+  """As the hosts of a TPU pod do, through the same entry point."""
+  study = begin(tmp_path / 'study')
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  flags = [f'--workdir={study.workdir}', f'--coordinator=localhost:{port}', '--processes=4']
+  workers = [command.start('zeroinit.worker', *flags, f'--process={i}', cache=cache) for i in range(4)]
+  for i, worker in enumerate(workers):
+    output, errors = worker.communicate(timeout=600)
+    assert worker.returncode == 0, errors
+    assert bool(re.search('6 done here', output)) == (i == 0), output  # the first speaks for all
+  results = study.results()
+  assert {result['device'] for result in results.values()} == {'4 x cpu'}
+  assert set(taken(study).values()) == {1}
+  for identity, outcome in outcomes(alone[0]).items():
+    if identity in results and results[identity]['status'] == 'done' and results[identity]['learning_rate'] < 0.1:
+      assert results[identity]['train_loss'] == pytest.approx(outcome[OUTCOME.index('train_loss')], rel=1e-4)

@@ -1,0 +1,150 @@
+"""The results of a study by setting: the cells of a group differ in learning rate and seed only."""
+
+import dataclasses
+import math
+
+from zeroinit import data, selection
+from zeroinit.errors import UserError
+from zeroinit.studies import TUNED_OVER, Cell, Study
+
+ACCURACY, LOSS = METRICS = tuple(selection.BETTER)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """One setting, and what has come out of it so far.
+
+  Attributes:
+    cells: of this setting, in the order of the study.
+    results: {identity: result.json} of those that have finished.
+    choices: {metric: selection.Choice} over the finished ones; empty where there are none.
+  """
+
+  cells: tuple[Cell, ...]
+  results: dict
+  choices: dict
+
+  @property
+  def method(self):
+    """Label of the method: the row's name, and what departs from it."""
+    return self.cells[0].method
+
+  @property
+  def row(self):
+    """The name under which the papers' numbers are found.
+
+    On ImageNet the papers' own rows differ from METHODS in ghost size and dropout, so there the row's name is enough.
+    """
+    return self.method.partition('(')[0] if self.cells[0].dataset == 'imagenet' else self.method
+
+  @property
+  def fields(self):
+    """{name: value} of what settings may differ in, besides the method."""
+    first = self.cells[0]
+    tuned = {name: value for name, value in first.fields.items() if name not in TUNED_OVER}
+    return {'dataset': first.dataset, 'network': first.network, **tuned}
+
+  @property
+  def l2(self):
+    """Whether the loss has an L2 term."""
+    return self.fields['weight_decay'] != 0
+
+  @property
+  def complete(self):
+    return len(self.results) == len(self.cells)
+
+  @property
+  def diverged(self):
+    """How many runs, over all rates."""
+    return sum(result['status'] == 'diverged' for result in self.results.values())
+
+  @property
+  def largest_stable_rate(self):
+    """The highest rate such that no run diverged there or at any lower rate; None where the lowest has one that did.
+
+    A run that stays at chance without diverging counts as stable.
+    """
+    stable = None
+    for score in self.choices[ACCURACY].scores if self.choices else ():
+      if score.diverged:
+        break
+      stable = score.learning_rate
+    return stable
+
+  @property
+  def top5(self):
+    """Mean top-5 accuracy of the runs that were kept for their top-1 accuracy; None where it was not measured."""
+    if not self.choices:
+      return None
+    best = self.choices[ACCURACY].best
+    at_best = [self.results[cell.identity] for cell in self.cells
+               if cell.identity in self.results and cell.learning_rate == best.learning_rate]
+    done = [result for result in at_best if result['status'] != 'diverged' and 'test_top5_accuracy' in result]
+    kept = sorted(done, key=lambda result: result[ACCURACY], reverse=True)[: best.kept]
+    return math.fsum(result['test_top5_accuracy'] for result in kept) / len(kept) if kept else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+  """A study with its results.
+
+  Attributes:
+    groups: in the order of the study.
+    results: {identity: result.json} of the cells that have finished.
+    failures: {identity: message} of the cells whose last attempt ended with an error.
+  """
+
+  study: Study
+  groups: tuple[Group, ...]
+  results: dict
+  failures: dict
+
+  @property
+  def missing(self):
+    """The cells that have no result, failed ones included."""
+    return [cell for cell in self.study.cells if cell.identity not in self.results]
+
+
+def gather(study):
+  """Reads a study's results. Raises UserError, naming the file, where one is damaged."""
+  results = study.results()
+  for cell in study.cells:
+    _check(results.get(cell.identity), study.directory(cell) / 'result.json')
+  failed, here = study.failures(), {cell.identity for cell in study.cells}
+  failures = {name: str(message) for name, message in failed.items() if name in here and name not in results}
+  by_setting = {}
+  for cell in study.cells:
+    by_setting.setdefault((cell.dataset, cell.setting), []).append(cell)
+  return Gathered(study, tuple(_group(cells, results) for cells in by_setting.values()), results, failures)
+
+
+def varying(groups):
+  """Names of the fields in which groups differ; the network only where neither its depth nor its width says it."""
+  names = dict.fromkeys(name for group in groups for name in group.fields)
+  differ = [name for name in names if len({group.fields.get(name) for group in groups}) > 1]
+  sized = 'depth' in differ or 'width' in differ
+  return [name for name in differ if name != 'network' or not sized]
+
+
+def _group(cells, results):
+  there = {cell.identity: results[cell.identity] for cell in cells if cell.identity in results}
+  choices = {}
+  for metric in METRICS if there else ():
+    values = {}
+    for cell in cells:
+      if cell.identity in there:
+        result = there[cell.identity]
+        value = None if result['status'] == 'diverged' else result[metric]
+        values.setdefault(cell.learning_rate, []).append(value)
+    choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES)
+  return Group(tuple(cells), there, choices)
+
+
+def _check(result, path):
+  """Raises UserError where a run that is done lacks a number that every such run has."""
+  if result is None or result['status'] == 'diverged':
+    return
+  for metric in METRICS:
+    value = result.get(metric)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+      raise UserError(f'{path} is damaged: its status is {result["status"]!r} and its {metric} is {value!r}')

@@ -1,0 +1,84 @@
+"""The title of a report, which says what stands between its numbers and the papers', and what was run."""
+
+import math
+import re
+
+from zeroinit.report.published import SEEDS
+
+
+def title(gathered):
+  """Name and first line of the study; in parentheses what departs from the paper, and what is missing."""
+  study = gathered.study
+  about = (study.document.strip().splitlines() or [''])[0]
+  says = departures(gathered) + _partial(gathered)
+  return f'{study.name}: {about}'.strip(': ') + (f' ({"; ".join(says)})' if says else '')
+
+
+def departures(gathered):
+  """Phrases that say why the numbers are not the paper's to compare with. The digits have no paper to depart from."""
+  cells, results = gathered.study.cells, gathered.results
+  protocols = {cell.protocol for cell in cells if cell.dataset == 'cifar10'}
+  protocols |= {result.get('protocol') for result in results.values() if result.get('dataset') == 'cifar10'}
+  phrases = []
+  if 'shortened' in protocols:
+    epochs = sorted({cell.fields['epochs'] for cell in cells if cell.protocol == 'shortened'})
+    phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
+  if 'own' in protocols:
+    phrases.append('own protocol')
+  in_the_paper, here = SEEDS.get(gathered.study.name), seeds(gathered.groups)
+  if in_the_paper and here < in_the_paper:
+    phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')
+  titles = {result.get('data', '') for result in results.values()}
+  lossy = sorted(title for title in titles if re.search('JPEG( q[0-9]+)? copy', title))
+  if lossy:
+    phrases.append(f'lossy data: {" and ".join(lossy)}')
+  return phrases
+
+
+def what_was_run(gathered):
+  """One paragraph: how many cells, on what, with which versions, and how long it took."""
+  results, total = list(gathered.results.values()), len(gathered.study.cells)
+  diverged = sum(result['status'] == 'diverged' for result in results)
+  failed = len(gathered.failures)
+  counts = (f'{len(results)} of {total} cells have finished: {len(results) - diverged} done, {diverged} diverged, '
+            f'{total - len(results)} missing' + (f' ({failed} of them failed)' if failed else '') + '.')
+  if not results:
+    return counts
+  says = lambda field: _different(result[field] for result in results if result.get(field) is not None)
+  versions = {}
+  for result in results:
+    for name, version in result.get('versions', {}).items():
+      versions.setdefault(name, {})[version] = None
+  threads = says('threads')
+  seconds = math.fsum(result.get('seconds') or 0.0 for result in results)
+  parts = (
+      f'Data: {says("data")}', f'Device: {says("device")}',
+      f'CPU threads: {threads}' + (' (cells differ)' if ' and ' in threads else ''),
+      'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),
+      f'Revision: {says("git_revision") or "not known"}', f'Time computed: {_duration(seconds)}')
+  return counts + ' ' + '. '.join(parts) + '.'
+
+
+def _partial(gathered):
+  total = len(gathered.study.cells)
+  return [f'PARTIAL: {len(gathered.results)} of {total} cells'] if gathered.missing else []
+
+
+def seeds(groups):
+  """The fewest runs that the study has at any rate of any setting."""
+  fewest = []
+  for group in groups:
+    rates = [cell.learning_rate for cell in group.cells]
+    fewest += [rates.count(rate) for rate in set(rates)]
+  return min(fewest, default=0)
+
+
+def _different(values):
+  """'2', or '2 and 16' where not all are the same."""
+  return ' and '.join(dict.fromkeys(map(str, values)))
+
+
+def _duration(seconds):
+  hours, rest = divmod(round(seconds), 3600)
+  minutes, rest = divmod(rest, 60)
+  return f'{hours:,} h {minutes} min' if hours else f'{minutes} min {rest} s'

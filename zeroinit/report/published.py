@@ -1,0 +1,89 @@
+"""The papers' numbers, from paper_results.json, and which of our settings each belongs to."""
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+
+ZI, SK = 'Anonymous 2019', 'De & Smith 2020'  # how the names of the papers begin in the file
+KEPT = 12  # of 15 runs, behind every published mean with a standard deviation
+
+# Published name of a method -> ours, and whether it has L2. Names that are not here are the same, with L2.
+OURS = {
+    'batch_norm': ('ghost_norm', True),
+    'zeroinit_no_l2': ('zeroinit', False),
+    'skipinit_alpha_0': ('multiplier', True),
+    'skipinit_alpha_0_no_l2': ('multiplier', False),
+    'regularized_skipinit': ('zeroinit', True),
+    'skipinit_biases': ('zeroinit_no_dropout', True),
+}
+OVER_THE_WHOLE_BATCH = ('figure3',)  # where the papers' batch norm is ours too, and not over ghost batches
+
+# Study -> (paper, table, decimals of a printed accuracy), the first that has a setting counts. Figures have no numbers,
+# but Table 1 stands for their runs at batch size 64.
+SOURCES = {
+    'table1': ((ZI, 'Table 1', 1),),
+    'table2': ((ZI, 'Table 2', 1),),
+    'table3': ((ZI, 'Table 3', 1),),
+    'skipinit_depth': ((SK, 'CIFAR-10 depth table', 1), (SK, 'CIFAR-10 variations table', 1)),
+    'figure1': ((ZI, 'Table 1', 1),),
+    'figure3': ((ZI, 'Table 1', 1),),
+    'table4': ((ZI, 'Table 4', 2), (SK, 'ImageNet batch-size table', 1)),
+    'table5': ((ZI, 'Table 5', 2),),
+}
+SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3'), 15)
+_METRICS = {'val_top1_accuracy': 'test_accuracy', 'val_top5_accuracy': 'test_top5_accuracy'}  # those named otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """One published number.
+
+  Attributes:
+    value, std: as printed, accuracies in percent. value is None where the paper says that it does not train, std where
+      none is printed.
+    decimals: of the printed value.
+    learning_rate: the optimal one; rates: its printed range, (lowest, highest). None where not printed.
+    table: 'ZI Table 1' and the like.
+  """
+
+  value: float | None
+  std: float | None
+  decimals: int
+  learning_rate: float | None
+  rates: tuple[float, float] | None
+  table: str
+
+  def __str__(self):
+    if self.value is None:
+      return 'does not train'
+    deviation = '' if self.std is None else f' ± {self.std:.{self.decimals}f}'
+    return f'{self.value:.{self.decimals}f}{deviation}'
+
+
+def published(study, group, metric):
+  """The Published number for a group of a study, or None. metric: of our results, or 'test_top5_accuracy'."""
+  for paper, table, decimals in SOURCES.get(study, ()):
+    for record in _records():
+      if record['paper'].startswith(paper) and record['table'] == table and _belongs(study, record, group, metric):
+        rates = record['learning_rate_range']
+        return Published(record['value'], record['std'], 3 if metric == 'train_loss' else decimals,
+                         record['optimal_learning_rate'], tuple(rates) if rates else None,
+                         f'{"ZI" if paper == ZI else "SK"} {table}')
+  return None
+
+
+def _belongs(study, record, group, metric):
+  name = record['method']
+  method, l2 = (name, True) if study in OVER_THE_WHOLE_BATCH else OURS.get(name, (name, True))
+  fields = group.fields
+  return (_METRICS.get(record['metric'], record['metric']) == metric
+          and (method, l2) == (group.row, group.l2)
+          and record['dataset'] == fields['dataset']
+          and record['network'] == fields['network'].lower()
+          and record['batch_size'] == fields['batch_size'])
+
+
+@functools.cache
+def _records():
+  return json.loads((importlib.resources.files(__package__) / 'paper_results.json').read_text())
