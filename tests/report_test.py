@@ -43,7 +43,8 @@ def fill(study, outcome, **fields):
     runs.write_json(study.directory(cell) / 'result.json', {
         'status': 'done' if came_out else 'diverged', 'method': cell.method, 'dataset': cell.dataset,
         'data': 'CIFAR-10', 'test_accuracy': accuracy, 'train_loss': loss, 'steps': 10, 'seconds': 60.0,
-        'protocol': cell.protocol, 'device': '1 x cpu', 'threads': 2, 'versions': {'jax': '0.10.2'}, 'git_revision': 'abc'} | fields)
+        'protocol': cell.protocol, 'device': '1 x cpu', 'threads': 2, 'versions': {'jax': '0.10.2'},
+        'git_revision': 'abc'} | fields)
   return study
 
 
@@ -213,7 +214,7 @@ def test_top5_is_that_of_the_chosen_run(tmp_path, monkeypatch):
 
 def test_the_title_of_a_complete_study_says_nothing_more(tmp_path):
   study = make_study(tmp_path, outcome=best_12_of_15, methods=['none'])
-  assert header.title(groups.gather(study)).endswith('630 runs.')
+  assert header.title(groups.gather(study)) == f'table1: {study.document.splitlines()[0]}'
 
 
 @pytest.mark.parametrize('axes, fields, says', [

@@ -40,7 +40,7 @@ def write_report(workdir):
       *([page.Heading('What must come out'), claims] if claims else []),
       page.Heading('Results'), *results,
       page.Heading('How it was chosen'), page.Paragraph(tables.how(gathered)),
-      page.Heading('What the columns mean'), page.Items(tables.COLUMNS),
+      page.Heading('What the columns mean'), tables.meanings(results),
       *([page.Heading('Figures'), *images] if images else []),
       *_missing(gathered),
   ]

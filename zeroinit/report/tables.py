@@ -8,18 +8,19 @@ from zeroinit.report.groups import ACCURACY, LOSS, varying
 from zeroinit.report.published import KEPT, published
 from zeroinit.selection import kept
 
-COLUMNS = (
-    'published: ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444; both give the best 12 of 15 runs on '
-    'CIFAR-10, and one run per rate on ImageNet.',
-    'in standard errors: the difference over sqrt(s1²/k1 + s2²/k2), k being the kept runs of either side. It describes '
-    'and is no test, because the kept runs are selected.',
-    'within the error bar: the rates whose mean lies within one standard deviation of the best.',
-    'largest stable rate: the highest rate of the grid such that no run diverged there or at any lower rate. A run '
-    'that stays at chance without diverging counts as stable.',
-    'diverged: over all rates of the setting. cells: how many have finished.',
-    'remark: where the optimum is at the lowest or highest rate of the grid, the true one may lie beyond; --extend '
-    'grows the grid.',
-)
+COLUMNS = {
+    'published': 'ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444. On CIFAR-10 they give the best 12 '
+                 'of 15 runs, on ImageNet one run per rate.',
+    'in standard errors': 'the difference over sqrt(s1²/k1 + s2²/k2), k being the kept runs of either side. It '
+                          'describes and is no test, because the kept runs are selected.',
+    'within the error bar': 'the rates whose mean lies within one standard deviation of the best.',
+    'largest stable rate': 'the highest rate of the grid such that no run diverged there or at any lower rate. A run '
+                           'that stays at chance without diverging counts as stable.',
+    'diverged': 'over all rates of the setting.',
+    'cells': 'how many of the setting have finished.',
+    'remark': 'where the optimum is at the lowest or highest rate of the grid, the true one may lie beyond; --extend '
+              'grows the grid.',
+}
 SHORT = ('kept', 'table', 'in standard errors', 'published rate', 'within the error bar', 'largest stable rate')
 
 
@@ -34,10 +35,16 @@ def results(gathered):
 def how(gathered):
   """How the numbers were chosen, with the number of runs that this study has."""
   runs = header.seeds(gathered.groups)
-  best = f'the best {kept(runs)} of {runs} runs are kept' if runs > 1 else 'there is one run'
-  return (f'At every learning rate {best}, for each metric apart, and a diverged run counts as the worst there is: '
-          'accuracy at chance, infinite loss. The best rate of a metric is the one with the best mean of the kept '
-          'runs, and ± is their sample standard deviation, which a single run has not.')
+  best = f'the best {kept(runs)} of {runs} runs are kept, for each metric apart,' if runs > 1 else 'there is one run,'
+  return (f'At every learning rate {best} and a diverged run counts as the worst there is: accuracy at chance, '
+          'infinite loss. The best rate of a metric is the one with the best mean of the kept runs, and ± is their '
+          'sample standard deviation, which a single run has not.')
+
+
+def meanings(tables):
+  """What those columns of the tables mean whose name does not say it, as page.Items."""
+  there = {name for table in tables for name in table.columns}
+  return page.Items(tuple(f'{name}: {meaning}' for name, meaning in COLUMNS.items() if name in there))
 
 
 def short(table):
