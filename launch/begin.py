@@ -6,6 +6,7 @@ import re
 import sys
 
 from absl import flags
+from etils import epath
 
 from zeroinit import runs, studies
 from zeroinit.errors import UserError
@@ -52,9 +53,11 @@ def begin(write=True):
     return None
   if WORKDIR.value is None:
     raise UserError('say where the study is to be kept: --workdir=runs/NAME')
-  if not write:
-    return studies.Study(runs.absolute(WORKDIR.value), name, document, tuple(cells))
-  return studies.begin(WORKDIR.value, name, document, cells)
+  if write:
+    return studies.begin(WORKDIR.value, name, document, cells)
+  # Not even asked whether it can be reached, where it is an address.
+  workdir = epath.Path(WORKDIR.value) if '://' in WORKDIR.value else runs.absolute(WORKDIR.value)
+  return studies.Study(workdir, name, document, tuple(cells))
 
 
 def worker_command(study, *more, python=sys.executable):

@@ -20,7 +20,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import begin
-from zeroinit import command_line, runs, selection, studies
+from zeroinit import command_line, runs, studies
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
@@ -38,16 +38,18 @@ def main(argv):
   study = begin.begin()
   if study is None:
     return
+  from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
+  from zeroinit.report.groups import beyond_the_edge, gather
+
   study.forget_failures()
   places = list(_places(_SLOTS.value))
   while True:
     _work(study, places)
-    grown = selection.beyond_the_edge(study) if _EXTEND.value else []
+    grown = beyond_the_edge(gather(study)) if _EXTEND.value else []
     if not grown:
       break
     print(f'{len(grown)} more cells, since an optimal learning rate is at an end of its grid', flush=True)
     study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
-  from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
   print(write_report(study.workdir), flush=True)
   failures = study.failures()
   if failures:
@@ -192,8 +194,8 @@ class _Progress:
     left = sum(cell.flop for cell in self.study.cells if cell.identity not in self._results)
     if not left:
       return 'done'
-    if not self._flop:
-      return ''
+    if self._flop < 0.03 * sum(cell.flop for cell in self.study.cells):
+      return ''  # the first programs are still being compiled
     return duration((time.monotonic() - self._began) * left / self._flop) + ' left'
 
 

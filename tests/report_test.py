@@ -367,7 +367,7 @@ def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
   assert finding.verdict == FAILS, finding
 
   assert findings.judge(claim, {}).verdict == TOO_FEW
-  assert findings.judge(claim, dict.fromkeys(settings)).verdict == TOO_FEW
+  assert findings.judge(claim, dict.fromkeys(settings, 'is not complete')).verdict == TOO_FEW
 
 
 @pytest.mark.parametrize('study, claim', [case for case in CASES if '1 std' in case[1].__doc__], ids=name)
@@ -379,7 +379,7 @@ def test_a_claim_about_deviations_needs_more_than_one_run(study, claim):
 
 def test_an_incomplete_setting_is_not_judged(tmp_path):
   complete = lambda cell: ({'none': 0.9, 'multiplier': 0.93}.get(cell.method, 0.91), 0.2)
-  study = make_study(tmp_path, outcome=complete, axes={'seed': [0], 'learning_rate': [0.1, 0.2]})
+  study = make_study(tmp_path, outcome=complete, axes={'seed': [0, 1], 'learning_rate': [0.1, 0.2]})
   verdicts = {claim: verdict for claim, verdict, _ in findings.table('table1', groups.gather(study).groups).rows}
   gain = next(claim for claim in verdicts if 'gains' in claim)
   assert verdicts[gain] == HOLDS
@@ -388,6 +388,12 @@ def test_an_incomplete_setting_is_not_judged(tmp_path):
   verdicts = {claim: (verdict, numbers) for claim, verdict, numbers in
               findings.table('table1', groups.gather(study).groups).rows}
   assert verdicts[gain] == (TOO_FEW, 'multiplier is not complete')
+
+
+def test_one_run_of_a_papers_fifteen_says_nothing(tmp_path):
+  study = make_study(tmp_path, outcome=lambda cell: (0.9, 0.2), axes={'seed': [0], 'learning_rate': [0.1]})
+  rows = findings.table('table1', groups.gather(study).groups).rows
+  assert all(verdict == TOO_FEW and 'has a single run per rate' in numbers for _, verdict, numbers in rows)
 
 
 def test_settings_that_a_claim_cannot_tell_apart_are_not_judged(tmp_path):

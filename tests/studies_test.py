@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import pytest
 
 from launch.begin import ASSUMED_FLOPS, _axis
-from zeroinit import selection, studies
+from zeroinit import studies
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
+from zeroinit.report.groups import beyond_the_edge, gather
 from zeroinit.resnet import WideResNet
 
 RUNS = {'digits': 40, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025, 'figure1': 1800,
@@ -181,7 +182,7 @@ def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
   added = []
   for _ in range(10):
     finish(study, accuracy)
-    grown = selection.beyond_the_edge(study)
+    grown = beyond_the_edge(gather(study))
     if not grown:
       break
     added += [(cell.method, cell.learning_rate, cell.seed) for cell in grown]
@@ -192,7 +193,7 @@ def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
 def test_a_method_that_never_trains_is_not_searched_for_ever(tmp_path):
   study = studies.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none'], axes={'depth': [100]}))
   finish(study, lambda cell: 0.1 if cell.learning_rate < 0.1 else None)
-  assert selection.beyond_the_edge(study) == []
+  assert beyond_the_edge(gather(study)) == []
 
 
 MISTAKES = [

@@ -8,8 +8,6 @@ import dataclasses
 import math
 import statistics
 
-from zeroinit.studies import extended
-
 BETTER = {'test_accuracy': max, 'train_loss': min}  # the metrics that have an optimal rate, and which value is better
 KEPT = 12 / 15
 CHANCE = 0.1  # test accuracy of guessing
@@ -73,40 +71,3 @@ def choose(values_by_rate, metric, chance=CHANCE):
                  if score == best or abs(score.mean - best.mean) <= (best.std or 0.0))
   edge = 'lowest' if best == scores[0] else 'highest' if best == scores[-1] else None
   return Choice(best, scores, within, edge)
-
-
-def groups(cells):
-  """The cells of each setting, which differ in learning rate and seed only: {setting: cells}, in order."""
-  found = {}
-  for cell in cells:
-    found.setdefault(cell.setting, []).append(cell)
-  return found
-
-
-def choices(cells, results, metric):
-  """The Choice of one setting's cells, or None where none has a result.
-
-  results: {identity: result.json} of cells that are done.
-  """
-  values = {}
-  for cell in cells:
-    if cell.identity in results:
-      values.setdefault(cell.learning_rate, []).append(results[cell.identity][metric])
-  return choose(values, metric) if values else None
-
-
-def beyond_the_edge(study):
-  """The cells by which a study's grids must grow, where an optimal rate lies at an end: the next power of two there.
-
-  A setting that trains at no rate has no optimum to look for.
-  """
-  results, grown = study.results(), []
-  for cells in groups(study.cells).values():
-    rates = sorted({cell.learning_rate for cell in cells})
-    found = {metric: choices(cells, results, metric) for metric in BETTER}
-    if found['test_accuracy'] is None or found['test_accuracy'].best.mean < 2 * CHANCE:
-      continue
-    edges = {choice.edge for choice in found.values()}
-    further = ([rates[0] / 2] if 'lowest' in edges else []) + ([rates[-1] * 2] if 'highest' in edges else [])
-    grown += extended([cell for cell in cells if cell.learning_rate == rates[0]], further)
-  return grown

@@ -11,6 +11,7 @@ import typing
 
 from zeroinit.report import page
 from zeroinit.report.groups import ACCURACY, LOSS
+from zeroinit.report.published import SEEDS
 from zeroinit.report.tables import rate, value
 
 HOLDS, FAILS, TOO_FEW = 'holds', 'fails', 'too few runs'
@@ -42,7 +43,7 @@ class TooFewRuns(Exception):
 
 def table(study, groups):
   """The claims about a study as a page.Table; None where there are none, as for a user's own study."""
-  settings = complete_settings(groups)
+  settings = complete_settings(groups, least_kept=2 if study in SEEDS else 1)
   rows = [dataclasses.astuple(judge(claim, settings)) for claim in CLAIMS.get(study, ())]
   caption = 'Each claim, judged on these runs.'
   return page.Table(caption, ('claim', 'verdict', 'numbers'), tuple(rows)) if rows else None
@@ -53,12 +54,22 @@ def short(table):
   return page.Items(tuple(f'{verdict}: {claim}' for claim, verdict, _ in table.rows))
 
 
-def complete_settings(groups):
-  """{Setting: {metric: Choice}} of the groups with all their runs; None where several groups are one Setting."""
+def complete_settings(groups, least_kept=1):
+  """{Setting: {metric: Choice}}, or in the place of the choices the reason why a Setting cannot be judged.
+
+  least_kept: runs that must be kept at the best rate; one of a paper's 15 says nothing about small differences.
+  """
   settings = {}
   for group in groups:
     setting = Setting(group.row, group.fields.get('depth'), group.fields['batch_size'], group.l2)
-    settings[setting] = group.choices if group.complete and setting not in settings else None
+    if setting in settings:
+      settings[setting] = 'is in the study more than once'
+    elif not group.complete:
+      settings[setting] = 'is not complete'
+    elif min(choice.best.kept for choice in group.choices.values()) < least_kept:
+      settings[setting] = 'has a single run per rate'
+    else:
+      settings[setting] = group.choices
   return settings
 
 
@@ -403,8 +414,10 @@ def _choice(settings, metric, method, depth=None, batch_size=None, l2=True):
                                if name in ('depth', 'batch_size') and want] + ([] if l2 else ['no L2']))
   if len(found) > 1:
     raise TooFewRuns(f'several settings are {says}')
-  if not found or not found[0]:
-    raise TooFewRuns(f'{says} is {"not complete" if found else "not in the study"}')
+  if not found:
+    raise TooFewRuns(f'{says} is not in the study')
+  if isinstance(found[0], str):
+    raise TooFewRuns(f'{says} {found[0]}')
   return found[0][metric]
 
 

@@ -5,7 +5,7 @@ import math
 
 from zeroinit import data, selection
 from zeroinit.errors import UserError
-from zeroinit.studies import TUNED_OVER, Cell, Study
+from zeroinit.studies import TUNED_OVER, Cell, Study, extended
 
 ACCURACY, LOSS = METRICS = tuple(selection.BETTER)
 
@@ -48,6 +48,11 @@ class Group:
   def l2(self):
     """Whether the loss has an L2 term."""
     return self.fields['weight_decay'] != 0
+
+  @property
+  def chance(self):
+    """Accuracy of guessing."""
+    return 1 / data.source(self.cells[0].dataset).NUM_CLASSES
 
   @property
   def complete(self):
@@ -116,6 +121,22 @@ def gather(study):
   for cell in study.cells:
     by_setting.setdefault((cell.dataset, cell.setting), []).append(cell)
   return Gathered(study, tuple(_group(cells, results) for cells in by_setting.values()), results, failures)
+
+
+def beyond_the_edge(gathered):
+  """The cells by which a study's grids must grow where an optimal rate lies at an end: the next power of two there.
+
+  A setting that trains at no rate has no optimum to look for.
+  """
+  grown = []
+  for group in gathered.groups:
+    if not group.choices or group.choices[ACCURACY].best.mean < 2 * group.chance:
+      continue
+    rates = [cell.learning_rate for cell in group.cells]
+    edges = {choice.edge for choice in group.choices.values()}
+    further = ([min(rates) / 2] if 'lowest' in edges else []) + ([max(rates) * 2] if 'highest' in edges else [])
+    grown += extended([cell for cell in group.cells if cell.learning_rate == rates[0]], further)
+  return grown
 
 
 def varying(groups):
