@@ -32,6 +32,7 @@ _SLOTS = flags.DEFINE_integer('slots', None, f'Workers per accelerator (1), or o
                               f'{MOST_CPU_WORKERS}).', lower_bound=1)
 _EXTEND = flags.DEFINE_boolean('extend', False, 'Where an optimal learning rate is at an end of its grid, add rates, '
                                'by powers of two, until it is inside.')
+flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
 def main(argv):
@@ -41,6 +42,9 @@ def main(argv):
   from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
   from zeroinit.report.groups import beyond_the_edge, gather
 
+  # Also where a shell that started this in the background has it ignore Ctrl-C.
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, frame: sys.exit(128 + number))
   study.forget_failures()
   places = list(_places(_SLOTS.value))
   while True:
@@ -58,7 +62,7 @@ def main(argv):
 
 
 def _places(slots):
-  """Where to put each worker: (environment variables, the CPU threads that it may use, or None for all)."""
+  """Where to put each worker: (environment variables, the CPU threads that it may use)."""
   question = 'import jax; print(jax.default_backend(), jax.local_device_count())'
   answer = subprocess.run([sys.executable, '-c', question], capture_output=True, text=True)
   if answer.returncode:
@@ -90,7 +94,7 @@ def _work(study, places):
   runs.make_directory(logs)
   workers = [_Worker(study, i, *place, logs) for i, place in enumerate(places)]
   try:
-    with _Progress(study, len(workers)) as progress:
+    with _Progress(study, [len(threads) for _, threads in places]) as progress:
       while True:
         progress.look()
         alive = [worker for worker in workers if worker.is_alive()]
@@ -99,8 +103,11 @@ def _work(study, places):
         time.sleep(POLL_SECONDS)
       progress.look()
   except BaseException:
+    print('stopping; the workers save their state', flush=True)
     for worker in workers:
       worker.stop()
+    for worker in workers:
+      worker.wait()
     print(f'stopped; the same command goes on ({study.workdir})', flush=True)
     raise
 
@@ -110,8 +117,7 @@ class _Worker:
 
   def __init__(self, study, number, environment, threads, logs):
     self._log = logs / f'{os.uname().nodename}-{number}.log'
-    self._command = [sys.executable, '-m', 'zeroinit.worker', f'--workdir={study.workdir}',
-                     f'--keep_checkpoints={begin.KEEP_CHECKPOINTS.value}']
+    self._command = begin.worker_command(study)
     self._environment, self._threads = environment, threads
     self._restarts = 0
     self._start()
@@ -140,10 +146,12 @@ class _Worker:
     return code is None
 
   def stop(self):
-    """Asks it to save its state and to end, and waits for that."""
+    """Asks it to save its state and to end."""
     if self._process.poll() is None:
       self._process.terminate()
-      self._process.wait()
+
+  def wait(self):
+    self._process.wait()
 
   def _last_words(self):
     lines = self._log.read_text().strip().splitlines()
@@ -153,8 +161,9 @@ class _Worker:
 class _Progress:
   """One line per finished cell, and on a terminal a moving one with the time left."""
 
-  def __init__(self, study, workers):
-    self.study, self.workers = study, workers
+  def __init__(self, study, threads):
+    """threads: of each worker, on the CPU."""
+    self.study, self.threads = study, threads
     self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
     self._status = self._console.status('') if self._console.is_terminal else contextlib.nullcontext()
     self._by_identity = {cell.identity: cell for cell in study.cells}
@@ -164,9 +173,9 @@ class _Progress:
 
   def __enter__(self):
     self._status.__enter__()
-    devices = 'worker' if self.workers == 1 else 'workers'
-    self._console.print(f'{len(self.study.cells)} cells, {len(self._results)} of them done; {self.workers} {devices}; '
-                        f'see {self.study.workdir}')
+    self._console.print(f'{len(self.study.cells)} cells, {len(self._results)} of them done; {len(self.threads)} '
+                        f'worker{"s" * (len(self.threads) > 1)} with {max(self.threads)} CPU '
+                        f'thread{"s" * (max(self.threads) > 1)} each; logs in {self.study.workdir}/workers')
     return self
 
   def __exit__(self, *error):
@@ -185,7 +194,7 @@ class _Progress:
       sys.stdout.flush()
     if self._console.is_terminal:
       diverged = sum(result['status'] == 'diverged' for result in self._results.values())
-      running = min(self.workers, len(self.study.cells) - len(self._results))
+      running = min(len(self.threads), len(self.study.cells) - len(self._results))
       self._status.update(f'{len(self._results)} of {len(self.study.cells)} cells done, {diverged} of them diverged, '
                           f'{running} running  {self._time_left()}')
 

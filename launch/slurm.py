@@ -44,6 +44,7 @@ _CELLS_PER_TASK = flags.DEFINE_integer('cells_per_task', 1, 'Cells that a task t
 _SLURM = flags.DEFINE_multi_string('slurm', [], 'Any other option of sbatch, KEY=VALUE or KEY: account=lab, qos=high, '
                                    'exclusive. May be repeated.')
 _DRY_RUN = flags.DEFINE_boolean('dry_run', False, 'Print the script and its tasks, and stop; nothing is written.')
+flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
 def main(argv):

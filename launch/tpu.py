@@ -40,6 +40,7 @@ _DIRECTORY = flags.DEFINE_string('directory', 'zeroinit', 'Where the checkout li
 _PYTHON = flags.DEFINE_string('python', 'python3', 'Python 3.11 or newer on the hosts.')
 _INSTALL = flags.DEFINE_boolean('install', False, 'First copy this checkout to the hosts, and install it there.')
 _DRY_RUN = flags.DEFINE_boolean('dry_run', False, 'Print the commands, and stop; nothing is written either.')
+flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
 def main(argv):

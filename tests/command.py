@@ -10,7 +10,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def start(module, *flags, cache=None, **environment):
   """Starts `python -m module flags` in the checkout. cache: directory for compiled programs, shared between starts."""
-  environment = os.environ | {'PYTHONUNBUFFERED': '1', 'XLA_FLAGS': ''} | environment
+  # Tests compile much and run little, so the compiler need not try hard.
+  environment = os.environ | {'PYTHONUNBUFFERED': '1', 'XLA_FLAGS': '--xla_backend_optimization_level=0'} | environment
   if cache:
     environment |= {'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
                     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0'}

@@ -150,15 +150,9 @@ def compare_with_undisturbed(study, alone):
   assert sum(taken(study).values()) <= len(study.cells) + 2  # only what a dead worker left was taken again
 
 
-def test_two_of_four_workers_are_killed(tmp_path, alone, cache):
-  study = begin(tmp_path / 'study')
-  assert kill_two_of_four(study, cache, random.Random(0)) >= 1
-  compare_with_undisturbed(study, alone)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', range(1, 11))
-def test_two_of_four_workers_are_killed_ten_times(tmp_path, alone, cache, seed):
+def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
   study = begin(tmp_path / 'study', seed=[0, 1])
   killed = kill_two_of_four(study, cache, random.Random(seed))
   print(f'{killed} killed')
@@ -168,11 +162,8 @@ def test_two_of_four_workers_are_killed_ten_times(tmp_path, alone, cache, seed):
 def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
   study = begin(tmp_path / 'study', methods=['none'], epochs=[2000.0])
   worker = command.start('zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
-  while not list(study.workdir.glob('cells/*/metrics.jsonl')) and worker.poll() is None:
-    time.sleep(0.05)
-    if list(study.workdir.glob('cells/*/claims/0')):
-      time.sleep(8)
-      break
+  while 'compiled in' not in worker.stdout.readline():  # it trains
+    assert worker.poll() is None
   worker.terminate()
   _, errors = worker.communicate(timeout=120)
   assert worker.returncode == 143, errors
@@ -180,6 +171,7 @@ def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
   assert json.loads(claim.read_text())['released'] is True
 
 
+@pytest.mark.slow
 def test_four_processes_work_as_one(tmp_path, alone, cache):
   """As the hosts of a TPU pod do, through the same entry point."""
   study = begin(tmp_path / 'study')

@@ -19,6 +19,7 @@ from zeroinit.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
+flags.adopt_module_key_flags(command_line)  # so that --help shows them
 
 
 def main(argv):

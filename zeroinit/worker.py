@@ -26,6 +26,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study.')
 _CELLS = flags.DEFINE_list('cells', None,
                            'Only these cells, by index: 3,5-9; one that another worker holds is left to it.')
 _KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
+flags.adopt_module_key_flags(command_line)  # so that --help shows them
 
 
 def main(argv):
@@ -70,7 +71,7 @@ class _Worker:
     if cells is not None and max(cells, default=0) >= len(self.study.cells):
       raise UserError(f'there is no cell {max(cells)}: the study has {len(self.study.cells)}, counted from 0')
     self.cells = cells
-    self.program = None  # of the last cell
+    self.program = None  # of the last cell that was trained here
     self.trained = 0
 
   def choose(self):
@@ -104,7 +105,6 @@ class _Worker:
     directory = self.study.directory(cell)
     if cell.program != self.program:
       jax.clear_caches()  # programs of cells that are done
-    self.program = cell.program
     if processes.is_first():
       print(f'\ncell {index} of {len(self.study.cells)}: {cell.identity}', flush=True)
     try:
@@ -121,7 +121,7 @@ class _Worker:
       self.study.fail(cell, f'{type(error).__name__}: {first_line(error)}')
       print(f'cell {index} failed: {first_line(error)}', flush=True)
       return
-    self.trained += 1
+    self.trained, self.program = self.trained + 1, cell.program
     if processes.is_first() and not keep_checkpoints:
       with contextlib.suppress(OSError):
         (directory / 'checkpoints').rmtree()
