@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from absl import flags
@@ -24,7 +25,8 @@ from zeroinit import command_line, runs, studies
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5  # between two looks at the study
+POLL_STORE_SECONDS = 10.0  # where each look lists the objects of a store
 MOST_CPU_WORKERS = 8  # by default; each holds a network and its data set
 RESTARTS = 3  # of one worker that was killed
 
@@ -90,17 +92,18 @@ def _places(slots):
 
 def _work(study, places):
   """Keeps a worker in every place until no cell is left, and says how it goes."""
-  logs = pathlib.Path(study.workdir if '://' not in str(study.workdir) else 'runs') / 'workers'
+  in_store = '://' in str(study.workdir)
+  logs = pathlib.Path(tempfile.mkdtemp(prefix='zeroinit-workers-') if in_store else study.workdir / 'workers')
   runs.make_directory(logs)
   workers = [_Worker(study, i, *place, logs) for i, place in enumerate(places)]
   try:
-    with _Progress(study, [len(threads) for _, threads in places]) as progress:
+    with _Progress(study, [len(threads) for _, threads in places], logs) as progress:
       while True:
         progress.look()
         alive = [worker for worker in workers if worker.is_alive()]
         if not alive:
           break
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_STORE_SECONDS if in_store else POLL_SECONDS)
       progress.look()
   except BaseException:
     print('stopping; the workers save their state', flush=True)
@@ -161,9 +164,9 @@ class _Worker:
 class _Progress:
   """One line per finished cell, and on a terminal a moving one with the time left."""
 
-  def __init__(self, study, threads):
-    """threads: of each worker, on the CPU."""
-    self.study, self.threads = study, threads
+  def __init__(self, study, threads, logs):
+    """threads: of each worker, on the CPU; logs: where the workers write."""
+    self.study, self.threads, self.logs = study, threads, logs
     self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
     self._status = self._console.status('') if self._console.is_terminal else contextlib.nullcontext()
     self._by_identity = {cell.identity: cell for cell in study.cells}
@@ -175,7 +178,7 @@ class _Progress:
     self._status.__enter__()
     self._console.print(f'{len(self.study.cells)} cells, {len(self._results)} of them done; {len(self.threads)} '
                         f'worker{"s" * (len(self.threads) > 1)} with {max(self.threads)} CPU '
-                        f'thread{"s" * (max(self.threads) > 1)} each; logs in {self.study.workdir}/workers')
+                        f'thread{"s" * (max(self.threads) > 1)} each; logs in {self.logs}')
     return self
 
   def __exit__(self, *error):

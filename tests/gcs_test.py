@@ -200,3 +200,25 @@ def test_killed_at_any_moment_a_run_in_a_bucket_ends_as_in_a_directory(server, t
   assert there == here
   assert {name.split('/')[1] for name in written if name.startswith('checkpoints/')} == {'40', '44'}
   assert any(name.startswith('events') for name in written)
+
+
+@pytest.mark.slow
+def test_a_study_in_a_bucket_with_a_worker_killed(server, tmp_path):
+  """From the launcher to the report, each cell done once, and the program taken from the bucket by the next worker."""
+  flags = ('--study=digits', '--methods=zeroinit', '--set=depth=10', '--set=learning_rate=2^-8,2^-6,2^-4,2^-2',
+           '--set=epochs=0.5', '--set=evaluations=1', '--workdir=gs://bucket/a study', '--slots=2')
+  names = lambda end: [name for name in list(server.objects) if name.startswith('a study/') and name.endswith(end)]
+  launcher = command.start('launch.local', *flags, **server.environment)
+  while not names('/claims/0') and launcher.poll() is None:
+    time.sleep(0.05)
+  held = json.loads(server.objects[names('/claims/0')[0]].content)
+  os.kill(held['process'], signal.SIGKILL)
+  output, errors = launcher.communicate(timeout=600)
+  assert launcher.returncode == 0 and 'starting another' in output, errors
+  assert len(names('/result.json')) == 4 and '[4/4]' in output
+  assert sum(name.count('/claims/') for name in server.objects) == 5  # the killed worker's cell was taken twice
+  assert not any('/checkpoints/' in name for name in server.objects)
+  assert names('report.html') and names('.png') and names('results.csv') and any('/compiled/' in n for n in names(''))
+
+  code, output, errors = command.run('zeroinit.report', '--workdir=gs://bucket/a study', **server.environment)
+  assert code == 0 and '4 of 4 cells have finished' in output, errors
