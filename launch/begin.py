@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import os
 import re
 import sys
 
@@ -22,7 +23,9 @@ _SET = flags.DEFINE_multi_string('set', [], 'FIELD=VALUE or FIELD=VALUE,VALUE,..
                                  'cells; in the place of the values that the study has for it. May be repeated.')
 _METHODS = flags.DEFINE_list('methods', None, 'Only these methods of the study.')
 _SEEDS = flags.DEFINE_integer('seeds', None, 'Seeds 0 ... N - 1 for every setting.', lower_bound=1)
-_LIST = flags.DEFINE_boolean('list', False, 'Print the cells and their cost, and stop.')
+LIST = flags.DEFINE_boolean('list', False, 'Print the cells and their cost, and stop.')
+EXTEND = flags.DEFINE_boolean('extend', False, 'Where an optimal learning rate is at an end of its grid, add rates, by '
+                              'powers of two; launch.local goes on until it is inside.')
 KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
 
 
@@ -41,23 +44,52 @@ def begin(write=True):
   if _STUDY.value is not None:
     name, (swept, document) = _STUDY.value, studies.named_study(_STUDY.value)
   else:
-    name, (swept, document) = _CONFIG.value, studies.own_study(_CONFIG.value)
-  axes = dict(map(_axis, _SET.value))
+    name, (swept, document) = os.path.normpath(_CONFIG.value), studies.own_study(_CONFIG.value)
+  named = [_axis(text) for text in _SET.value]
   if _SEEDS.value is not None:
-    axes['seed'] = list(range(_SEEDS.value))
+    named.append(('seed', list(range(_SEEDS.value))))
+  axes = dict(named)
+  if len(axes) < len(named):
+    raise UserError('a field is set twice: write its values after one --set, FIELD=VALUE,VALUE')
   cells = studies.expand(swept, axes, _METHODS.value)
   if not cells:
     raise UserError(f'study {name} has no cells')
-  if _LIST.value:
+  if LIST.value:
     _list(document, cells)
     return None
   if WORKDIR.value is None:
     raise UserError('say where the study is to be kept: --workdir=runs/NAME')
   if write:
-    return studies.begin(WORKDIR.value, name, document, cells)
+    study = grow(studies.begin(WORKDIR.value, name, document, cells))
+    if len(study.cells) > len(cells):
+      print(f'{study.workdir} holds {len(study.cells) - len(cells)} more cells of this study, which are trained too')
+    return study
   # Not even asked whether it can be reached, where it is an address.
   workdir = epath.Path(WORKDIR.value) if '://' in WORKDIR.value else runs.absolute(WORKDIR.value)
   return studies.Study(workdir, name, document, tuple(cells))
+
+
+def grow(study):
+  """The study with the rates that --extend adds to grids that are done; the same one where there is nothing to add."""
+  if not EXTEND.value:
+    return study
+  from zeroinit.report.groups import beyond_the_edge, gather  # takes a second to import
+
+  grown = beyond_the_edge(gather(study))
+  if grown:
+    print(f'{len(grown)} more cells, since an optimal learning rate is at an end of its grid', flush=True)
+    study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+  return study
+
+
+def raise_failures(study):
+  """Raises UserError where cells failed that no worker has finished since."""
+  finished = study.finished()
+  failures = {identity: message for identity, message in study.failures().items() if identity not in finished}
+  if failures:
+    identity, message = next(iter(failures.items()))
+    raise UserError(f'{len(failures)} of {len(study.cells)} cells failed, such as {identity}: {message}; the same '
+                    'command tries them again')
 
 
 def worker_command(study, *more, python=sys.executable):
@@ -77,7 +109,7 @@ def _axis(text):
 def _value(text):
   power = re.fullmatch(r'2\^(-?\d{1,3})', text)
   if power:
-    return 2.0 ** int(power[1])
+    return 2 ** int(power[1])  # an int where it is one: a batch size must be
   if text.lower() in ('true', 'false'):
     return text.lower() == 'true'
   try:

@@ -21,7 +21,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import begin
-from zeroinit import command_line, runs, studies
+from zeroinit import claims, command_line, runs
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
@@ -32,8 +32,6 @@ RESTARTS = 3  # of one worker that was killed
 
 _SLOTS = flags.DEFINE_integer('slots', None, f'Workers per accelerator (1), or on the CPU (one per thread, at most '
                               f'{MOST_CPU_WORKERS}).', lower_bound=1)
-_EXTEND = flags.DEFINE_boolean('extend', False, 'Where an optimal learning rate is at an end of its grid, add rates, '
-                               'by powers of two, until it is inside.')
 flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
@@ -42,7 +40,6 @@ def main(argv):
   if study is None:
     return
   from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
-  from zeroinit.report.groups import beyond_the_edge, gather
 
   # Also where a shell that started this in the background has it ignore Ctrl-C.
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -51,16 +48,12 @@ def main(argv):
   places = list(_places(_SLOTS.value))
   while True:
     _work(study, places)
-    grown = beyond_the_edge(gather(study)) if _EXTEND.value else []
-    if not grown:
+    grown = begin.grow(study)
+    if grown is study:
       break
-    print(f'{len(grown)} more cells, since an optimal learning rate is at an end of its grid', flush=True)
-    study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+    study = grown
   print(write_report(study.workdir), flush=True)
-  failures = study.failures()
-  if failures:
-    raise UserError(f'{len(failures)} cells failed, the first: {next(iter(failures.values()))}; the same command tries '
-                    'them again')
+  begin.raise_failures(study)
 
 
 def _places(slots):
@@ -131,6 +124,7 @@ class _Worker:
         os.sched_setaffinity(0, self._threads)
 
     with open(self._log, 'a') as log:
+      self._log_began = log.tell()
       self._process = subprocess.Popen(self._command, env={**os.environ, **self._environment}, stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=subprocess.STDOUT, preexec_fn=divide)
 
@@ -144,6 +138,8 @@ class _Worker:
       print(f'a worker was killed by {signal.Signals(-code).name}; starting another', flush=True)
       self._start()
       return True
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+      return False  # somebody stopped this one; the others go on
     if code:
       raise UserError(f'a worker ended with exit code {code}: {self._last_words()} (see {self._log})')
     return code is None
@@ -157,7 +153,7 @@ class _Worker:
     self._process.wait()
 
   def _last_words(self):
-    lines = self._log.read_text().strip().splitlines()
+    lines = self._log.read_bytes()[self._log_began:].decode(errors='replace').strip().splitlines()
     return next((line for line in reversed(lines) if line.startswith('error: ')), lines[-1] if lines else 'nothing')
 
 
@@ -197,13 +193,20 @@ class _Progress:
       sys.stdout.flush()
     if self._console.is_terminal:
       diverged = sum(result['status'] == 'diverged' for result in self._results.values())
-      running = min(len(self.threads), len(self.study.cells) - len(self._results))
+      running = sum(self._by_identity[identity] in self._left() and
+                    claims.holder(self.study.directory(self._by_identity[identity])) is not None
+                    for identity in self.study.begun() & self._by_identity.keys())
       self._status.update(f'{len(self._results)} of {len(self.study.cells)} cells done, {diverged} of them diverged, '
                           f'{running} running  {self._time_left()}')
 
+  def _left(self):
+    """The cells that are still to be done."""
+    over = self._results.keys() | self.study.failures().keys()
+    return [cell for cell in self.study.cells if cell.identity not in over]
+
   def _time_left(self):
     """By the work done since the start; the cells that are running count as not begun."""
-    left = sum(cell.flop for cell in self.study.cells if cell.identity not in self._results)
+    left = sum(cell.flop for cell in self._left())
     if not left:
       return 'done'
     if self._flop < 0.03 * sum(cell.flop for cell in self.study.cells):

@@ -48,7 +48,8 @@ flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
 def main(argv):
-  _check_surroundings()
+  if not begin.LIST.value:
+    _check_surroundings()
   study = begin.begin(write=not _DRY_RUN.value)
   if study is None:
     return

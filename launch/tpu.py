@@ -1,7 +1,7 @@
 """Runs a study on Cloud TPU slices: one worker on each, which takes one cell after another.
 
-  python -m launch.tpu --study=table4 --workdir=gs://BUCKET/table4 --tpu=NAME --zone=ZONE --install
-  python -m launch.tpu --study=table4 --workdir=gs://BUCKET/table4 --tpu=NAME,NAME2 --zone=ZONE --dry_run
+  python -m launch.tpu --study=figure1 --workdir=gs://BUCKET/figure1 --tpu=NAME --zone=ZONE --install
+  python -m launch.tpu --study=figure1 --workdir=gs://BUCKET/figure1 --tpu=NAME,NAME2 --zone=ZONE --dry_run
 
 The slices exist already, gcloud has been on each of them once (which makes the key for `ssh-add
 ~/.ssh/google_compute_engine`), and all their hosts, and this machine, can write to the workdir. --install copies the
@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 from absl import flags
@@ -30,7 +31,7 @@ from launch import begin
 from zeroinit import command_line
 from zeroinit.errors import UserError
 
-ARCHIVE = 'zeroinit.tar.gz'
+ARCHIVE = os.path.join(tempfile.gettempdir(), f'zeroinit-{os.getuid()}.tar.gz')  # and of that name on the hosts
 PID_FILE = 'worker.pid'
 
 _TPU = flags.DEFINE_list('tpu', None, 'Names of the slices.')
@@ -44,15 +45,8 @@ flags.adopt_module_key_flags(begin)  # so that --help shows them
 
 
 def main(argv):
-  workdir = begin.WORKDIR.value
-  if workdir and '://' not in workdir and not os.path.isabs(workdir):
-    raise UserError(f'--workdir={workdir} is not seen by the TPU hosts: use gs://BUCKET/DIRECTORY, or the absolute '
-                    'path of a file system that is mounted on them and here')
-  if not _TPU.value or any(not name or name.startswith('-') for name in _TPU.value):
-    raise UserError(f'--tpu={",".join(_TPU.value)}: write the names of slices, --tpu=NAME,NAME2')
-  if not _DRY_RUN.value and not shutil.which('gcloud'):
-    raise UserError('there is no gcloud here: install it (https://cloud.google.com/sdk), or see what it would be asked '
-                    'to do with --dry_run')
+  if not begin.LIST.value:
+    _check_flags(begin.WORKDIR.value or '')
   study = begin.begin(write=not _DRY_RUN.value)
   if study is None:
     return
@@ -63,16 +57,27 @@ def main(argv):
       print(shlex.join(command))
     return
   study.forget_failures()
-  try:
-    if _INSTALL.value and subprocess.run(archive).returncode:
-      raise UserError('--install copies what is committed, and git could not pack it; start it in a checkout')
-    failed = _run(slices)
-  finally:
-    if os.path.exists(ARCHIVE):
-      os.remove(ARCHIVE)
-  print(f'the report: python -m zeroinit.report {shlex.quote(f"--workdir={study.workdir}")}')
+  if _INSTALL.value and subprocess.run(archive).returncode:
+    raise UserError('--install copies what is committed, and git could not pack it; start it in a checkout')
+  failed = _run(slices)
+  from zeroinit.report import write_report  # takes a second to import, and is needed once
+  print(write_report(study.workdir))
   if failed:
     raise UserError(f'{", ".join(failed)} failed, as said above; the same command goes on')
+  begin.raise_failures(study)
+
+
+def _check_flags(workdir):
+  if workdir and '://' not in workdir and not os.path.isabs(workdir):
+    raise UserError(f'--workdir={workdir} is not seen by the TPU hosts: use gs://BUCKET/DIRECTORY, or the absolute '
+                    'path of a file system that is mounted on them and here')
+  if not _TPU.value or any(not name or name.startswith('-') for name in _TPU.value):
+    raise UserError(f'--tpu={",".join(_TPU.value or [])}: write the names of slices, --tpu=NAME,NAME2')
+  if not _ZONE.value:
+    raise UserError('say in which zone the slices are: --zone=ZONE')
+  if not _DRY_RUN.value and not shutil.which('gcloud'):
+    raise UserError('there is no gcloud here: install it (https://cloud.google.com/sdk), or see what it would be asked '
+                    'to do with --dry_run')
 
 
 def commands(name, study):
@@ -83,7 +88,7 @@ def commands(name, study):
   work = _ssh(name, f'{into} && echo $$ > {PID_FILE} && exec {worker}')
   if not _INSTALL.value:
     return [work]
-  unpack = f'mkdir -p -- {shlex.quote(_DIRECTORY.value)} && {into} && tar -xzf ~/{ARCHIVE}'
+  unpack = f'mkdir -p -- {shlex.quote(_DIRECTORY.value)} && {into} && tar -xzf ~/{os.path.basename(ARCHIVE)}'
   install = shlex.join([_PYTHON.value, '-m', 'pip', 'install', '-e', '.[tpu]'])
   return [_gcloud('scp', ARCHIVE, f'{name}:'), _ssh(name, f'{unpack} && {install}'), work]
 
@@ -138,5 +143,4 @@ def _stream(name, command):
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['tpu', 'zone'])
   command_line.run(main)

@@ -21,7 +21,8 @@ def sign(directory, number=0, **fields):
   """A claim as another worker would leave it."""
   path = directory / 'claims' / str(number)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps({'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'beat': 0, **fields}))
+  says = {'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'started': None, 'beat': 0}
+  path.write_text(json.dumps(says | fields))
   return path
 
 
@@ -37,30 +38,46 @@ def test_a_run_has_one_holder_at_a_time(directory):
 
 
 def test_what_a_dead_process_of_this_machine_held_is_free_at_once(directory):
-  process = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True)
-  sign(directory, machine=claims._machine(), process=int(process.stdout))
+  script = ('import os, sys; from zeroinit import claims; print(os.getpid(), claims._started(os.getpid()))')
+  process = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+  number, started = map(int, process.stdout.split())
+  sign(directory, machine=claims._machine(), process=number, started=started)
   with claims.claim(directory) as still_held:
     still_held()
 
 
-def test_the_process_numbers_of_another_machine_mean_nothing_here(directory):
-  sign(directory, process=2**22 + 1)  # no such process here
-  with pytest.raises(claims.Elsewhere, match='on elsewhere'), claims.claim(directory):
+def test_a_later_process_of_the_same_number_is_not_the_holder(directory):
+  sign(directory, machine=claims._machine(), process=os.getpid(), started=1)
+  with claims.claim(directory):
     pass
 
 
-def test_a_holder_elsewhere_is_given_time_and_then_taken_over_from(directory, monkeypatch):
-  monkeypatch.setattr(claims, 'PATIENCE', 0.3)
-  path = sign(directory)
-  for beat in range(3):
-    assert claims.holder(directory)
-    time.sleep(0.2)
-    sign(directory, beat=beat + 1)
-  assert claims.holder(directory) and claims.seen_alive(directory)
-  time.sleep(0.4)
-  with claims.claim(directory) as still_held:
+def test_a_stopped_process_of_this_machine_keeps_its_claim_however_long(directory, monkeypatch):
+  monkeypatch.setattr(claims, 'PATIENCE', 0.0)
+  sign(directory, machine=claims._machine(), process=os.getpid(), started=claims._started(os.getpid()))
+  with pytest.raises(claims.Elsewhere), claims.claim(directory):
+    pass
+
+
+def test_a_silent_holder_elsewhere_is_waited_for_and_then_taken_over_from(directory, monkeypatch):
+  """As after a reboot: the process numbers of another machine, or of the time before, mean nothing here."""
+  monkeypatch.setattr(claims, 'PATIENCE', 0.5)
+  sign(directory, process=os.getpid())
+  said = []
+  with claims.claim(directory, say=said.append) as still_held:
     still_held()
-    assert (directory / 'claims' / '1').exists() and path.exists()
+    assert (directory / 'claims' / '1').exists()
+  assert len(said) == 1 and 'on elsewhere was working on this: waiting' in said[0]
+
+
+def test_a_holder_elsewhere_that_gives_signs_of_life_is_left_alone(directory, monkeypatch):
+  monkeypatch.setattr(claims, 'PATIENCE', 20.0)
+  sign(directory)
+  assert claims.holder(directory) and claims.is_alive(directory) is None
+  sign(directory, beat=1)
+  assert claims.is_alive(directory) is True
+  with pytest.raises(claims.Elsewhere, match='on elsewhere'), claims.claim(directory):
+    pass
 
 
 def test_a_sleeper_that_was_taken_over_from_may_not_write(directory):
@@ -83,7 +100,9 @@ def test_a_holder_gives_signs_of_life(directory, monkeypatch):
     assert len(seen) >= 4
 
 
-def test_a_claim_that_is_half_written_is_held(directory):
+def test_a_claim_that_cannot_be_read_is_held_until_time_tells(directory, monkeypatch):
+  monkeypatch.setattr(claims, 'PATIENCE', 0.3)
   sign(directory).write_text('{"host":')
-  with pytest.raises(claims.Elsewhere), claims.claim(directory):
+  assert claims.is_alive(directory) is None and claims.holder(directory) == 'another process'
+  with claims.claim(directory):
     pass

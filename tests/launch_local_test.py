@@ -29,7 +29,19 @@ def test_a_study_from_the_command_to_the_report(tmp_path):
   assert compiled == 2  # one for each method, whoever compiles it
 
   code, output, errors = command.run('launch.local', *SMALL, f'--workdir={workdir}')
-  assert code == 0 and '4 cells, 4 of them done' in output and 'compiled' not in errors, errors
+  assert code == 0 and '4 cells, 4 of them done' in output, errors
+  assert len(list(workdir.glob('cells/*/claims/*'))) == 4  # nothing was taken again
+
+
+@pytest.mark.slow
+def test_four_methods_and_two_depths_are_eight_programs(tmp_path):
+  code, _, errors = command.run('launch.local', '--study=digits', '--set=depth=10,16', '--set=evaluations=1',
+                                '--set=epochs=0.2', '--set=learning_rate=2^-8,2^-7,2^-6', f'--workdir={tmp_path}/study',
+                                '--slots=2')
+  assert code == 0, errors
+  said = ''.join(path.read_text() for path in (tmp_path / 'study').glob('workers/*.log'))
+  assert sum(map(int, re.findall(r'(\d+) training programs compiled', said))) == 8
+  assert len(studies.load_study(tmp_path / 'study').results()) == 24
 
 
 @pytest.mark.slow

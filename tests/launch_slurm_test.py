@@ -12,9 +12,8 @@ import subprocess
 import sys
 import time
 
+import command
 import pytest
-
-from tests import command
 
 pytest.importorskip('submitit', reason='needs submitit: pip install -e ".[slurm]"')
 

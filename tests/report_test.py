@@ -62,7 +62,7 @@ def accuracy_table(study):
 
 def one_group(method, network, batch_size=64, l2=True, dataset='cifar10'):
   fields = {'batch_size': batch_size, 'weight_decay': 5e-4 if l2 else 0.0, 'learning_rate': 0.1, 'seed': 0}
-  cell = studies.Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 0.0, 0.0)
+  cell = studies.Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 200.0, 0.0, 0.0)
   return groups.Group((cell,), {}, {})
 
 
@@ -199,7 +199,7 @@ def test_top5_is_that_of_the_chosen_run(tmp_path, monkeypatch):
   for i, rate in enumerate((0.25, 0.5, 1.0)):
     fields = {'batch_size': 256, 'weight_decay': 1e-4, 'epochs': 90.0, 'learning_rate': rate, 'seed': 0}
     cells.append(studies.Cell(f'cell{i}', '', {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields, '',
-                              'own', 0.0, 0.0))
+                              'own', 90.0, 0.0, 0.0))
   study = studies.begin(tmp_path, 'table4', 'ImageNet', cells)
   for cell, top1, top5 in zip(cells, (0.70, 0.75, 0.74), (0.90, 0.92, 0.93), strict=True):
     fill(dataclasses.replace(study, cells=(cell,)), lambda _, top1=top1: (top1, 2.0), test_top5_accuracy=top5)
@@ -243,7 +243,7 @@ def test_cells_that_differ_in_threads_and_versions_are_named(tmp_path):
   first = dataclasses.replace(study, cells=study.cells[:1])
   fill(first, lambda cell: (0.9, 0.2), threads=16, versions={'jax': '0.11.0'})
   says = header.what_was_run(groups.gather(study))
-  assert 'CPU threads: 16 and 2 (cells differ)' in says and 'jax 0.11.0 and 0.10.2' in says and '40 min 0 s' in says
+  assert 'CPU threads: 16 and 2 (cells differ)' in says and 'jax 0.11.0 and 0.10.2' in says and '40:00' in says
 
 
 # The claims.

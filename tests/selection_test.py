@@ -65,3 +65,8 @@ def test_rates_within_one_deviation_of_the_best():
 def test_where_everything_diverges():
   choice = choose({0.1: [None, None], 0.2: [None, None]}, 'train_loss')
   assert choice.best.mean == math.inf and choice.best.diverged == 2 and choice.edge == 'lowest'
+
+
+def test_a_rate_that_diverges_is_not_better_than_guessing_below_chance():
+  assert choose({0.1: [0.0889], 0.2: [None]}, 'test_accuracy').best.learning_rate == 0.1
+  assert score(0.1, [0.05, None], 'test_accuracy').mean == pytest.approx(0.075)

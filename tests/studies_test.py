@@ -84,8 +84,27 @@ def test_a_field_that_the_study_does_not_vary_becomes_an_axis():
   assert len(cells) == 80 and len({cell.setting for cell in cells}) == 16
 
 
+def test_an_axis_that_some_methods_only_have_leaves_none_out():
+  cells = expand('table3', axes={'weight_decay': [0.0], 'seed': [0], 'learning_rate': [0.1], 'depth': [16]})
+  assert {cell.method for cell in cells} == {'zeroinit', 'multiplier'}
+  cells = expand('table3', axes={'weight_decay': [0.0, 5e-4], 'seed': [0], 'learning_rate': [0.1], 'depth': [16]})
+  assert len(cells) == 4
+
+
+def test_a_field_that_some_runs_name_is_a_setting_of_all():
+  runs = [('configs/digits.py:none', {'learning_rate': 0.1, 'momentum': 0.9}),
+          ('configs/digits.py:none', {'learning_rate': 0.2})]
+  assert len({cell.setting for cell in studies.expand(runs)}) == 1
+
+
+def test_equal_methods_have_one_identity_however_they_are_written():
+  cells = [studies.make_cell('configs/digits.py:none', {'method.alpha': alpha}) for alpha in (0, 0.0)]
+  assert cells[0].identity == cells[1].identity
+
+
 def test_flags_name_axes():
   assert _axis('learning_rate=2^-3,0.25') == ('learning_rate', [0.125, 0.25])
+  assert _axis('batch_size=2^7') == ('batch_size', [128])
   assert _axis('seed=0,1') == ('seed', [0, 1])
   assert _axis('flip=false') == ('flip', [False])
   assert _axis('data_dir=/data/my=dir') == ('data_dir', ['/data/my=dir'])
@@ -95,17 +114,27 @@ def test_a_study_grows_but_does_not_change(tmp_path):
   few, many = expand('digits', axes={'seed': [0]}), expand('digits', axes={'seed': [0, 1]})
   begin = lambda cells, name='digits': studies.begin(tmp_path / 'study', name, 'About it.', cells)
   assert len(begin(few).cells) == 40
-  assert len(begin(many).cells) == 80
+  grown = begin(many)
+  assert len(grown.cells) == 80
+  assert [cell.identity for cell in grown.cells[:40]] == [cell.identity for cell in few]  # an index stays what it was
   assert len(begin(few).cells) == 80  # what is there is gone on with
-  with pytest.raises(UserError, match='with other settings'):
+  with pytest.raises(UserError, match='with other settings, such as method batch_norm, network WRN-100-1'):
     begin(expand('digits', axes={'epochs': [1]}))
   with pytest.raises(UserError, match='holds study digits, and this is table1'):
     begin(many, 'table1')
   again = studies.load_study(tmp_path / 'study')
-  assert [cell.identity for cell in again.cells] == [cell.identity for cell in many]
+  assert [cell.identity for cell in again.cells] == [cell.identity for cell in grown.cells]
   assert again.document == 'About it.'
   manifest = json.loads((tmp_path / 'study' / 'manifest.json').read_text())
   assert [cell['index'] for cell in manifest['cells']] == list(range(80))
+
+
+def test_more_seeds_after_more_rates(tmp_path):
+  few = expand('digits', axes={'seed': [0]})
+  study = studies.begin(tmp_path / 'study', 'digits', '', few)
+  grown = studies.extended([few[0]], [2.0**-9])
+  study = studies.begin(study.workdir, 'digits', '', [*study.cells, *grown])
+  assert len(studies.begin(study.workdir, 'digits', '', expand('digits', axes={'seed': [0, 1]})).cells) == 81
 
 
 def test_a_config_file_that_has_changed_is_noticed(tmp_path):
@@ -158,8 +187,7 @@ def test_the_counted_operations_are_those_of_the_compiled_network(depth, width):
   images = jnp.zeros((1, 32, 32, 3))
   variables = jax.eval_shape(lambda: net.init(jax.random.key(0), images, train=False))
   kernels = jax.tree.map(lambda x: jnp.zeros(x.shape), variables)
-  with jax.disable_jit(False):
-    flop = jax.jit(lambda v: net.apply(v, images, train=False)).lower(kernels).compile().cost_analysis()['flops']
+  flop = jax.jit(lambda v: net.apply(v, images, train=False)).lower(kernels).compile().cost_analysis()['flops']
   assert flop / 2 == pytest.approx(net.multiply_adds((32, 32, 3)), rel=0.12)  # XLA leaves out what meets the padding
 
 
@@ -196,7 +224,24 @@ def test_a_method_that_never_trains_is_not_searched_for_ever(tmp_path):
   assert beyond_the_edge(gather(study)) == []
 
 
+BROKEN = {
+    'get_config': ('def get_config():\n  pass\ndef sweep():\n  yield ":x", {}', 'fails: TypeError'),
+    'sweep': ('def get_config():\n  pass\ndef sweep():\n  yield 1 / 0', 'fails: ZeroDivisionError'),
+    'yield': ('def get_config():\n  pass\ndef sweep():\n  yield 3', 'sweep yields 3'),
+}
+
+
+@pytest.mark.parametrize('text, expected', BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_wrong_in_a_file_of_ones_own_is_one_line(tmp_path, text, expected):
+  file = tmp_path / 'broken.py'
+  file.write_text(text)
+  with pytest.raises(UserError, match=f'broken.py.*{expected}'):
+    studies.expand(studies.own_study(str(file))[0])
+
+
 MISTAKES = [
+    ('--study=digits --workdir=W --set=depth=10 --set=depth=16', 'set twice'),
+    ('--study=digits --workdir=W --set=method.name=none', 'no field method.name'),
     ('', 'say which study'),
     ('--study=table1 --config=my.py --workdir=W', 'say which study'),
     ('--study=tabel1 --workdir=W', "no study 'tabel1' in configs/studies.py; there are: digits, table1"),

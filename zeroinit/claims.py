@@ -2,9 +2,10 @@
 
 A claim is a file in the run's directory, made by create-if-absent: `claims/0`, then `claims/1` by whoever takes over,
 and so on; the highest number holds. Of several that try the same number one succeeds. The holder rewrites its file
-every few seconds. Another process takes over when the holder has let go, when it sees that the holder's process is
-gone, or when it has looked at the same content for `PATIENCE` seconds by its own clock; clocks of two machines are
-never compared. A holder that was only asleep finds itself outnumbered before it writes, and gives up.
+every few seconds. Another process takes over when the holder has let go; when it is a process of the same machine that
+has ended; or, of another machine, when its claim has not changed for `PATIENCE` seconds by the observer's own clock, so
+that clocks of two machines are never compared. A holder that was only asleep finds itself outnumbered before it writes,
+and gives up.
 """
 
 import contextlib
@@ -17,47 +18,44 @@ import threading
 import time
 import uuid
 
-from zeroinit import processes, runs
+from zeroinit import objects, processes, runs
 from zeroinit.errors import UserError
-from zeroinit.objects import create
 
 HEARTBEAT = 5.0  # seconds between two signs of life
-PATIENCE = 60.0  # seconds without one after which a holder counts as gone
+PATIENCE = 60.0  # seconds without one after which a holder on another machine counts as gone
 
-_looked_at = {}  # path of a claim -> (its content, when it was first seen so, whether it has ever changed since)
+_looked_at = {}  # path of a claim -> (its content, when it was first seen so, whether it had changed by then)
 
 
 class Elsewhere(UserError):
-  """Another process works on the run.
-
-  Attributes:
-    alive: whether it has given a sign of life since this process first looked.
-  """
-
-  def __init__(self, message, alive):
-    super().__init__(message)
-    self.alive = alive
+  """Another process works on the run."""
 
 
 @contextlib.contextmanager
-def claim(directory):
+def claim(directory, say=print):
   """Holds a run's directory while open, for all processes that train it together.
 
-  Gives a function to be called before each write, which
-  raises Elsewhere once another process has taken over.
+  Where it cannot be known at once whether the last holder still lives, it waits until that is known.
+
+  Args:
+    directory: of the run.
+    say: called with a line where it waits.
+
+  Yields:
+    A function to be called before each write; it raises Elsewhere once another process has taken over.
 
   Raises:
     Elsewhere: another process holds the directory.
   """
-  mine = _take(directory / 'claims') if processes.is_first() else None
+  mine = _wait_for(directory / 'claims', say) if processes.is_first() else None
   if not processes.agree(mine is not None):
     raise Elsewhere(f'{directory} is being worked on by {holder(directory) or "another process"}; wait for it, or use '
-                    'another --workdir', alive=seen_alive(directory))
+                    'another --workdir')
 
   def still_held():
     if not processes.agree(mine is None or mine.is_held()):
       raise Elsewhere(f'another process has taken over {directory}, after no sign of life from this one for '
-                      f'{PATIENCE:.0f} s', alive=True)
+                      f'{PATIENCE:.0f} s')
 
   try:
     yield still_held
@@ -67,20 +65,18 @@ def claim(directory):
 
 
 def holder(directory):
-  """Who holds a run's directory, in words; None where nobody does."""
+  """Who holds a run's directory, in words; None where nobody does, as far as is known now."""
   newest = _newest(directory / 'claims')
-  if newest is None or _is_gone(newest):
+  if newest is None or _is_alive(newest) is False:
     return None
-  with contextlib.suppress(ValueError, KeyError):
-    sign = json.loads(_looked_at[newest][0])
-    return f'process {sign["process"]} on {sign["host"]}'
-  return 'another process'
+  sign = _read(newest)[1]
+  return f'process {sign["process"]} on {sign["host"]}' if sign else 'another process'
 
 
-def seen_alive(directory):
-  """Whether the holder of a run's directory has given a sign of life since this process first looked."""
+def is_alive(directory):
+  """Whether a run's directory has a holder that is known to live: True, False, or None where time must tell."""
   newest = _newest(directory / 'claims')
-  return newest in _looked_at and _looked_at[newest][2]
+  return newest is not None and _is_alive(newest)
 
 
 class _Claim:
@@ -106,18 +102,35 @@ class _Claim:
       self._write()
 
   def _write(self, **more):
-    with contextlib.suppress(Exception):  # a disk that is full now, or a store out of reach, may not be so next time
-      self._path.write_text(json.dumps(self._sign | {'beat': self._beat} | more))
+    with contextlib.suppress(UserError):  # a disk that is full now, or a store out of reach, may not be so next time
+      objects.replace(self._path, json.dumps(self._sign | {'beat': self._beat} | more))
 
 
-def _take(claims):
-  newest = _newest(claims)
-  if newest is not None and not _is_gone(newest):
-    return None
+def _wait_for(claims, say):
+  """A claim, or None where another process holds the directory and lives."""
+  waiting = False
+  while True:
+    newest = _newest(claims)
+    alive = newest is not None and _is_alive(newest)
+    if alive is False:
+      return _take(claims, newest)
+    if alive:
+      return None
+    if not waiting:
+      say(f'{holder(claims.parent) or "another process"} was working on this: waiting for a sign of life, '
+          f'{PATIENCE:.0f} s at most')
+      waiting = True
+    time.sleep(min(1.0, PATIENCE / 10))
+
+
+def _take(claims, newest):
+  """The claim after `newest`, or None where another process was quicker."""
   runs.make_directory(claims)
   path = claims / ('0' if newest is None else str(int(newest.name) + 1))
-  sign = _me() | {'claim': uuid.uuid4().hex}
-  if not create(path, json.dumps(sign)) and path.read_text() != json.dumps(sign):  # the answer may have been lost
+  sign = {'host': socket.gethostname(), 'machine': _machine(), 'process': os.getpid(),
+          'started': _started(os.getpid()), 'claim': uuid.uuid4().hex}
+  text = json.dumps(sign)
+  if not objects.create(path, text) and path.read_text() != text:  # the store's answer may have been lost
     return None
   return _Claim(path, sign)
 
@@ -127,23 +140,28 @@ def _newest(claims):
   return max(numbered, key=lambda path: int(path.name), default=None)
 
 
-def _is_gone(path):
-  """Whether the holder of a claim has let go or died, as far as can be known now."""
+def _read(path):
+  """The content of a claim, and what it says; None where it is only being written."""
   content = path.read_text()
-  seen = _looked_at.get(path)
-  if seen is None or seen[0] != content:
-    _looked_at[path] = seen = (content, time.monotonic(), seen is not None)
-  if time.monotonic() - seen[1] >= PATIENCE:
-    return True
   try:
-    sign = json.loads(content)
+    return content, json.loads(content)
   except ValueError:
-    return False  # just being written
-  return sign.get('released', False) or (sign['machine'] == _machine() and not _process_exists(sign['process']))
+    return content, None
 
 
-def _me():
-  return {'host': socket.gethostname(), 'machine': _machine(), 'process': os.getpid()}
+def _is_alive(path):
+  """Whether the holder lives; None where that is not known yet."""
+  content, sign = _read(path)
+  if sign and sign.get('released'):
+    return False
+  if sign and sign['machine'] == _machine() and sign['started'] is not None:
+    return _started(sign['process']) == sign['started']
+  before = _looked_at.get(path)
+  if before is None or before[0] != content:
+    _looked_at[path] = before = (content, time.monotonic(), before is not None)
+  if time.monotonic() - before[1] >= PATIENCE:
+    return False
+  return True if before[2] else None
 
 
 @functools.cache
@@ -155,11 +173,11 @@ def _machine():
   return ' '.join(parts)
 
 
-def _process_exists(process):
+def _started(process):
+  """When a process of this machine was started, in the kernel's ticks; None where there is none, or no /proc."""
   try:
-    os.kill(process, 0)
-  except ProcessLookupError:
-    return False
-  except PermissionError:
-    return True
-  return True
+    stat = pathlib.Path(f'/proc/{process}/stat').read_text()
+  except OSError:
+    return None
+  fields = stat.rpartition(')')[2].split()  # from the third on: the second, a name, may hold anything
+  return None if fields[0] in 'ZX' else int(fields[19])  # a zombie works on nothing

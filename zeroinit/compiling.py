@@ -1,14 +1,13 @@
 """Compiled programs: kept on disk for the other workers of a study, and counted."""
 
 import contextlib
-import os
 
 import jax
 
 
 def keep_programs(directory):
   """From now on compiled programs are kept in a directory, and taken from there; unless the user has named another."""
-  if os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+  if jax.config.jax_compilation_cache_dir:
     return
   jax.config.update('jax_compilation_cache_dir', str(directory))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)  # by default 1 s: a small network's are shorter

@@ -7,6 +7,7 @@ without that condition, nor that the answer arrives: a writer that lost it canno
 """
 
 import contextlib
+import errno
 import logging
 import os
 import uuid
@@ -44,16 +45,25 @@ def create(path, text):
         filesystem, name = fsspec.core.url_to_fs(str(path))
         filesystem.pipe_file(name, text.encode(), mode='create')
       else:
-        _link(path, text)
+        _link(path, text.encode())
   except FileExistsError:
     return False
   return True
 
 
 def replace(path, content):
-  """Writes an object whole, whether there is one or not. Raises UserError where it cannot be."""
+  """Writes a file or object whole, whether there is one or not: a reader sees all of the old one or of this.
+
+  content: str or bytes. Raises UserError where it cannot be written.
+  """
+  path = epath.Path(path)
+  content = content.encode() if isinstance(content, str) else content
   with _writing(path):
-    path.write_bytes(content)
+    if '://' in str(path):
+      path.write_bytes(content)
+    else:
+      with _beside(path, content) as beside:
+        os.replace(beside, path)
 
 
 def check_reachable(path):
@@ -65,15 +75,28 @@ def check_reachable(path):
       raise UserError(f'cannot reach {path}: {_reason(error, path)}') from error
 
 
-def _link(path, text):
+def _link(path, content):
   """Writes aside and gives that file its name as a second one, which fails where the name is taken."""
+  with _beside(path, content) as beside:
+    try:
+      os.link(beside, path)
+    except OSError as error:
+      if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+        raise
+      with open(path, 'xb') as file:  # a file system without links: exclusive too, but a reader may see a part
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _beside(path, content):
+  """A file beside `path` that no other process writes, with the content on disk; gone afterwards."""
   beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
   try:
-    with open(beside, 'x') as file:
-      file.write(text)
+    with open(beside, 'wb') as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
-    os.link(beside, path)
+    yield beside
   finally:
     beside.unlink(missing_ok=True)
 

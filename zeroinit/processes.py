@@ -4,6 +4,8 @@ Every process runs the same program on the same global arrays. What may differ b
 signals, has to be agreed on before it decides what the program does next, or they wait for each other for ever.
 """
 
+import signal
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -27,6 +29,8 @@ def join(coordinator=None, count=None, index=None):
   except (RuntimeError, ValueError) as error:
     raise UserError(f'cannot join the other processes: {first_line(error)}; every one must be started, with the same '
                     '--coordinator=HOST:PORT and --processes=N, and its own --process=I') from error
+  # jax now waits for SIGTERM to tell the other processes. Here they tell each other: see `any_of`.
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def count():

@@ -8,10 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zeroinit import data
+from zeroinit import data, processes
 from zeroinit.config import method_of
+from zeroinit.errors import UserError
 from zeroinit.optimizer import Schedule, halving
 from zeroinit.resnet import WideResNet
+
+
+class DoesNotDivide(UserError):
+  """The devices of several processes do not divide a batch; every one of the processes sees it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +70,16 @@ def make_recipe(config, train_examples, devices=None):
 
   A (micro-)batch that the device count does not divide uses the largest number of devices that divides it.
   devices: those to use; default all.
+
+  Raises:
+    DoesNotDivide: that would leave out devices where several processes train together.
   """
   devices = devices or jax.devices()
   micro_batch = config.batch_size // config.micro_batches
   used = next(n for n in range(len(devices), 0, -1) if micro_batch % n == 0)
+  if used < len(devices) and processes.count() > 1:
+    raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a batch of '
+                        f'{micro_batch}; use a batch size that they divide, or fewer of them')
   source = data.source(config.dataset)
   return Recipe(
       net=network(config),

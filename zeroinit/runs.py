@@ -1,6 +1,6 @@
 """A run is a directory: config.json, metrics.jsonl, result.json, checkpoints/, TensorBoard events.
 
-Every file is written whole and put in place by rename, so a reader never sees half of one, whenever the run is killed.
+Every file is put in place whole, so a reader never sees half of one, whenever the run is killed.
 Numbers that are not finite are null in JSON.
 """
 
@@ -101,14 +101,14 @@ class Run:
       self._write_metrics()
 
   def finish(self, result):
-    """Writes result.json: the run is over."""
+    """Writes result.json: the run is over. A result that is there already stays as it is."""
     if processes.is_first():
-      write_json(self.workdir / 'result.json', result)
+      objects.create(self.workdir / 'result.json', _json(result))
 
   def _write_metrics(self):
     lines = [json.dumps(record, allow_nan=False) + '\n' for record in self.records]
     if processes.is_first():
-      write(self.workdir / 'metrics.jsonl', ''.join(lines))
+      objects.replace(self.workdir / 'metrics.jsonl', ''.join(lines))
 
 
 def absolute(workdir):
@@ -169,35 +169,13 @@ def read_config(path):
   return config
 
 
-def write(path, text):
-  """Writes a file whole: beside its place, then by rename. On object stores a write is whole in any case."""
-  write_bytes(path, text.encode())
-
-
-def write_bytes(path, content):
-  """As `write`, for what is no text."""
-  path = epath.Path(path)
-  if '://' in str(path):
-    objects.replace(path, content)
-    return
-  try:
-    beside = path.with_name(path.name + '.part')
-    try:
-      with open(beside, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(beside, path)
-    except OSError:
-      beside.unlink(missing_ok=True)
-      raise
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error.strerror}; what was written before is intact, '
-                    'and the same command goes on from there') from error
-
-
 def write_json(path, value):
-  write(path, json.dumps(finite(value), indent=2, allow_nan=False) + '\n')
+  """Writes a JSON file whole. Raises UserError where it cannot be written."""
+  objects.replace(path, _json(value))
+
+
+def _json(value):
+  return json.dumps(finite(value), indent=2, allow_nan=False) + '\n'
 
 
 def parse(text, path, needs=()):

@@ -55,9 +55,9 @@ def kept(runs):
 
 def score(learning_rate, values, metric, chance=CHANCE):
   """The Score of one rate. values: of every finished run, None where it diverged; chance: the accuracy of guessing."""
+  finished = sorted((value for value in values if value is not None), reverse=BETTER[metric] is max)
   worst = chance if BETTER[metric] is max else math.inf
-  counted = sorted((worst if value is None else value for value in values), reverse=BETTER[metric] is max)
-  best = counted[: kept(len(counted))]
+  best = (finished + [worst] * values.count(None))[: kept(len(values))]
   std = statistics.stdev(best) if len(best) > 1 and all(map(math.isfinite, best)) else None
   return Score(learning_rate, statistics.fmean(best), std, len(best), len(values), values.count(None))
 
@@ -65,8 +65,10 @@ def score(learning_rate, values, metric, chance=CHANCE):
 def choose(values_by_rate, metric, chance=CHANCE):
   """The Choice from {learning rate: values of its runs}, each at least one run; see `score`."""
   scores = tuple(score(rate, values_by_rate[rate], metric, chance) for rate in sorted(values_by_rate))
-  mean = BETTER[metric](score.mean for score in scores)
-  best = next(score for score in scores if score.mean == mean)
+  # A network that has diverged is not better than one that guesses a little below chance.
+  training = [score for score in scores if score.diverged < score.runs] or scores
+  mean = BETTER[metric](score.mean for score in training)
+  best = next(score for score in training if score.mean == mean)
   within = tuple(score.learning_rate for score in scores
                  if score == best or abs(score.mean - best.mean) <= (best.std or 0.0))
   edge = 'lowest' if best == scores[0] else 'highest' if best == scores[-1] else None

@@ -1,5 +1,6 @@
 """A study is a list of cells, each one run of one config: expanding it, its manifest, and where its runs lie."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -14,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from zeroinit import data, runs
-from zeroinit.config import check, method_label, protocol
+from zeroinit.config import check, method_label, method_of, protocol
 from zeroinit.errors import UserError, first_line
 from zeroinit.optimizer import halving
 from zeroinit.recipe import network
@@ -38,6 +39,7 @@ class Cell:
     fields: {field: value} of the config, those that a table may name.
     program: what tells its compiled program from others.
     protocol: 'paper', 'shortened' or 'own', if the data set is whole.
+    whole_epochs: as many as the config file says by itself; with fewer the run is shortened.
     flop: floating-point operations of its training, counting three forward passes for one update.
     images: training images, each as often as it is used.
   """
@@ -51,6 +53,7 @@ class Cell:
   fields: dict
   program: str
   protocol: str
+  whole_epochs: float
   flop: float
   images: float
 
@@ -106,11 +109,15 @@ class Study:
 
   def failures(self):
     """{identity: message} of the cells that could not be trained, for a reason that is not the user's."""
-    paths = self.workdir.glob('cells/*/failure.json')
-    return {path.parent.name: runs.parse(path.read_text(), path, needs=('message',))['message'] for path in paths}
+    found = {}
+    for path in self.workdir.glob('cells/*/failure.json'):
+      with contextlib.suppress(FileNotFoundError):  # just forgotten by another launcher
+        found[path.parent.name] = runs.parse(path.read_text(), path, needs=('message',))['message']
+    return found
 
   def fail(self, cell, message):
     """Says that a cell could not be trained; workers pass it over until the failures are forgotten."""
+    runs.make_directory(self.directory(cell))
     runs.write_json(self.directory(cell) / 'failure.json', {'message': message})
 
   def forget_failures(self):
@@ -139,25 +146,29 @@ def load_study(workdir):
 
 
 def begin(workdir, name, document, cells):
-  """Makes a study in a directory, or goes on with the one that is there, which may have grown.
+  """Makes a study in a directory, or goes on with the one that is there, which grows by the cells that it lacks.
+
+  Cells that are there stay, and keep their index. A study grows by learning rates, seeds and whole settings, but does
+  not change: what is there must be of settings that are among the new cells, or contain all of them.
 
   Raises:
-    UserError: the directory holds a study that neither contains the cells nor is contained in them.
+    UserError: the directory holds another study, or one of other settings.
   """
   workdir = runs.absolute(workdir)
-  if (workdir / 'manifest.json').exists():
-    there = load_study(workdir)
-    before, now = ({cell.identity for cell in both} for both in (there.cells, cells))
-    if there.name != name:
-      raise UserError(f'{workdir} holds study {there.name}, and this is {name}; use another --workdir')
-    if now <= before:
-      return there
-    if not before < now:
-      raise UserError(f'{workdir} holds study {name} with other settings ({len(before - now)} of its {len(before)} '
-                      'cells are not in this one); repeat its flags, or use another --workdir')
+  there = load_study(workdir) if (workdir / 'manifest.json').exists() else Study(workdir, name, document, ())
+  before = {cell.identity for cell in there.cells}
+  new = [cell for cell in cells if cell.identity not in before]
+  if there.name != name:
+    raise UserError(f'{workdir} holds study {there.name}, and this is {name}; use another --workdir')
+  others = {cell.setting for cell in there.cells} - {cell.setting for cell in cells}
+  if new and others:
+    raise UserError(f'{workdir} holds study {name} with other settings, such as {_in_words(min(others, key=str))}; '
+                    'repeat its flags, or use another --workdir')
+  if not new:
+    return there
   runs.make_directory(workdir)
-  study = Study(workdir, name, document, tuple(cells))
-  listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(cells)]
+  study = Study(workdir, name, document, (*there.cells, *new))
+  listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(study.cells)]
   runs.write_json(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
   return study
 
@@ -183,29 +194,30 @@ def own_study(config):
   `sweep(add)` calls add(field=value, ...) instead.
 
   Raises:
-    UserError: the file has no `sweep`.
+    UserError: the file has no `sweep`, it fails, or it yields something else.
   """
   file = config.partition(':')[0]
   sweep = getattr(load_module(file), 'sweep', None)
   if sweep is None:
     raise UserError(f'{file} has no function sweep: a generator of overrides beside get_config')
-  if inspect.signature(sweep).parameters:
-    swept = []
-    sweep(lambda overrides=(), **fields: swept.append({**dict(overrides), **fields}))
-  else:
-    swept = sweep()
-  def pairs():
-    for run in swept:
-      of, overrides = (config, run) if isinstance(run, dict) else run
-      yield (file + of if of.startswith(':') else of), overrides
-  return pairs(), inspect.getdoc(sweep) or ''
+  with _users_code(file):
+    if inspect.signature(sweep).parameters:
+      swept = []
+      sweep(lambda overrides=(), **fields: swept.append({**dict(overrides), **fields}))
+    else:
+      swept = list(sweep())
+  pairs = [(config, run) if isinstance(run, dict) else run for run in swept]
+  for pair in pairs:
+    if not (isinstance(pair, (tuple, list)) and list(map(type, pair)) == [str, dict]):
+      raise UserError(f'{file}: sweep yields {pair!r}; it must yield overrides, or pairs (FILE.py:METHOD, overrides)')
+  return [(file + of if of.startswith(':') else of, run) for of, run in pairs], inspect.getdoc(sweep) or ''
 
 
-def expand(runs, axes=None, methods=None):
-  """The cells of a study, in its order, each once.
+def expand(swept, axes=None, methods=None):
+  """The cells of a study, in its order, each once, those of a compiled program together.
 
   Args:
-    runs: iterable of (config file:method, overrides), as a study yields them.
+    swept: iterable of (config file:method, overrides), as a study yields them.
     axes: {field: values}, which take the place of the study's own values of that field. A value that the study has
       keeps what goes with it, such as the learning rates for a batch size.
     methods: names of rows to keep; None keeps all.
@@ -213,7 +225,7 @@ def expand(runs, axes=None, methods=None):
   Raises:
     UserError: a run that could not be trained, a field that does not exist, a method that the study does not have.
   """
-  pairs = [(config, dict(overrides)) for config, overrides in runs]
+  pairs = [(config, dict(overrides)) for config, overrides in swept]
   if methods:
     row = lambda config: re.split('[:,]', config + ':')[1]
     missing = set(methods) - {row(config) for config, _ in pairs}
@@ -222,18 +234,36 @@ def expand(runs, axes=None, methods=None):
                       + ', '.join(dict.fromkeys(row(config) for config, _ in pairs)))
     pairs = [(config, overrides) for config, overrides in pairs if row(config) in methods]
   for field, values in (axes or {}).items():
-    pairs = [(config, {**overrides, field: value}) for value in values
-             for config, overrides in ([pair for pair in pairs if pair[1].get(field) == value] or pairs)]
+    pairs = _with_axis(pairs, field, values)
+  named = {name for _, overrides in pairs for name in overrides}
   cells = {}
   for config, overrides in pairs:
-    cell = make_cell(config, overrides)
+    cell = make_cell(config, overrides, named)
     cells.setdefault(cell.identity, cell)
   place = {program: i for i, program in enumerate(dict.fromkeys(cell.program for cell in cells.values()))}
   return sorted(cells.values(), key=lambda cell: place[cell.program])
 
 
-def make_cell(config_file, overrides):
-  """The cell of one run. Raises UserError where the run could not be trained."""
+def _with_axis(pairs, field, values):
+  """The runs with the values of a field replaced, for each config apart."""
+  by_config = {}
+  for config, overrides in pairs:
+    by_config.setdefault(config, []).append(overrides)
+  replaced = []
+  for config, swept in by_config.items():
+    default = runs.compared_fields(_load_config(config, {}).to_dict()).get(field)
+    for value in values:
+      having = [overrides for overrides in swept if overrides.get(field, default) == value]
+      replaced += [(config, {**overrides, field: value}) for overrides in having or swept]
+  return replaced
+
+
+def make_cell(config_file, overrides, named=()):
+  """The cell of one run. named: fields that any cell of the study overrides, and every cell therefore states.
+
+  Raises:
+    UserError: the run could not be trained.
+  """
   config = _load_config(config_file, overrides)
   try:
     check(config)
@@ -242,16 +272,14 @@ def make_cell(config_file, overrides):
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
   images = schedule.steps * config.batch_size
-  shown = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs')
-  fields = {name: config[name] for name in shown if name in config}
-  fields |= {name: value for name, value in overrides.items() if not name.startswith('method.')}
-  fields |= {name: config[name] for name in TUNED_OVER}
-  for name in runs.NOT_COMPARED:
-    fields.pop(name, None)
+  there = runs.compared_fields(config.to_dict())
+  names = dict.fromkeys(('depth', 'width', 'batch_size', 'weight_decay', 'epochs', *sorted({*named, *overrides}),
+                         *TUNED_OVER))
+  fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
               network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
-              protocol=protocol(config, complete=True), images=images,
-              flop=6.0 * net.multiply_adds(source.IMAGE_SHAPE) * images)
+              protocol=protocol(config, complete=True), whole_epochs=_load_config(config_file, {}).epochs,
+              images=images, flop=6.0 * net.multiply_adds(source.IMAGE_SHAPE) * images)
 
 
 def extended(cells, rates):
@@ -259,7 +287,7 @@ def extended(cells, rates):
   found = {}
   for cell in cells:
     for rate in rates:
-      grown = make_cell(cell.config, {**cell.overrides, 'learning_rate': rate})
+      grown = make_cell(cell.config, {**cell.overrides, 'learning_rate': rate}, cell.fields)
       found.setdefault(grown.identity, grown)
   return list(found.values())
 
@@ -271,13 +299,20 @@ def load_module(file):
     raise UserError(f'there is no file {file}' + ('' if os.path.isabs(file) else f' in {os.getcwd()}'))
   spec = importlib.util.spec_from_file_location(os.path.basename(file).removesuffix('.py'), file)
   module = importlib.util.module_from_spec(spec)
-  try:
+  with _users_code(file):
     spec.loader.exec_module(module)
+  return module
+
+
+@contextlib.contextmanager
+def _users_code(file):
+  """A user's file is Python, so anything can come out of it: as one line that names the file."""
+  try:
+    yield
   except UserError:
     raise
-  except Exception as error:  # a user's file is Python, so anything can come out of it
+  except Exception as error:
     raise UserError(f'{file} fails: {type(error).__name__}: {first_line(error)}') from error
-  return module
 
 
 def _load_config(config_file, overrides):
@@ -285,13 +320,14 @@ def _load_config(config_file, overrides):
   get_config = getattr(load_module(file), 'get_config', None)
   if get_config is None:
     raise UserError(f'{file} has no function get_config')
-  config = get_config(*([argument] if argument else []))
+  with _users_code(file):
+    config = get_config(*([argument] if argument else []))
   for name, value in overrides.items():
     *groups, field = name.split('.')
     place = config
     for group in groups:
       place = place.get(group)
-    if not isinstance(place, ConfigDict) or field not in place or name == 'method':
+    if not isinstance(place, ConfigDict) or field not in place or name in ('method', 'method.name'):
       near = difflib.get_close_matches(name, runs.compared_fields(config.to_dict()), 1)
       raise UserError(f'{config_file} has no field {name}' + (f'; did you mean {near[0]}?' if near else ''))
     try:
@@ -308,6 +344,11 @@ def _identity(config):
   return re.sub(r'[^\w.-]', '-', '_'.join(words))
 
 
+def _in_words(setting):
+  return ', '.join(f'{name} {value}' for name, value in setting)
+
+
 def _digest(config, without=()):
-  fields = {name: value for name, value in runs.compared_fields(config.to_dict()).items() if name not in without}
+  described = {**config.to_dict(), 'method': {'name': config.method.name, **dataclasses.asdict(method_of(config))}}
+  fields = {name: value for name, value in runs.compared_fields(described).items() if name not in without}
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]

@@ -11,7 +11,6 @@ from clu import parameter_overview
 
 from zeroinit import claims, data, processes, runs
 from zeroinit.config import check, method_label, notes, protocol
-from zeroinit.errors import UserError
 from zeroinit.events import Events
 from zeroinit.layers import initial_alpha
 from zeroinit.progress import Progress
@@ -50,11 +49,11 @@ def train(config, workdir, overrides=None):
   check(config)
   run = runs.Run(workdir)
   run.compare(config)
-  if not run.result:
+  if not processes.agree(bool(run.result)):
     training = _Training(config, run)  # before anything is written, since a config may still be found wrong
     with claims.claim(run.workdir) as still_held:
       run.read()  # what another process may have written in the meantime
-      if not run.result:
+      if not processes.agree(bool(run.result)):
         with _signals() as stop_signals, contextlib.closing(run.checkpoints):
           return training.to_the_end(overrides or {}, stop_signals, still_held)
   if processes.is_first():
@@ -71,9 +70,6 @@ class _Training:
     self.dataset = data.source(config.dataset).load(config.data_dir)
     self.recipe = make_recipe(config, len(self.dataset.train_images))
     self.schedule = self.recipe.schedule
-    if self.recipe.mesh.size < jax.device_count() and processes.count() > 1:
-      raise UserError(f'{jax.device_count()} devices in {processes.count()} processes do not divide a batch of '
-                      f'{config.batch_size // config.micro_batches}; use a batch size that they divide, or fewer')
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
 
@@ -86,7 +82,7 @@ class _Training:
     threads = self.run.begin(self.config, self.dataset.title)
     with contextlib.ExitStack() as self.closing:
       self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
-      if threads != runs.threads():
+      if threads not in (runs.threads(), None):
         self.progress.say(f'begun with {threads} CPU threads, going on with {runs.threads()}: the last bits may differ')
       self._start()
       while not self.state.diverged:

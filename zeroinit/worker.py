@@ -18,6 +18,7 @@ from absl import flags
 
 from zeroinit import claims, command_line, compiling, processes, studies
 from zeroinit.errors import UserError, first_line
+from zeroinit.recipe import DoesNotDivide
 
 POLL_SECONDS = 2.0  # between two looks at cells that others hold
 _DONE, _WAIT = -1, -2
@@ -48,7 +49,7 @@ def work(workdir, cells=None, keep_checkpoints=False):
     keep_checkpoints: of finished cells.
 
   Raises:
-    UserError: there is no study, or something that would stop every cell, such as a missing data set or a full disk.
+    UserError: there is no study, or the same is wrong with two cells in a row, such as a missing data set.
     Stopped: see `zeroinit.train`.
   """
   worker = _Worker(workdir, cells)
@@ -73,17 +74,24 @@ class _Worker:
     self.cells = cells
     self.program = None  # of the last cell that was trained here
     self.trained = 0
+    self.last_error = None  # message, where the last cell failed
+
+  def read(self):
+    """Reads the manifest, which may have grown since; what it held keeps its index."""
+    self.study = studies.load_study(self.study.workdir)
 
   def choose(self):
     """Index of the cell to train next, or _DONE, or _WAIT while others hold all that is left."""
-    self.study = study = studies.load_study(self.study.workdir)  # it may have grown
-    over = study.finished() | study.failures().keys()
+    self.read()
+    study = self.study
+    begun = study.begun() - study.finished()
+    held = {cell for cell in study.cells if cell.identity in begun and claims.holder(study.directory(cell))}
+    over = study.finished() | study.failures().keys()  # again, since who has let go by now had written its result
+    held = {cell for cell in held if cell.identity not in over}
     left = {cell: index for index, cell in enumerate(study.cells) if cell.identity not in over}
-    begun = study.begun()
-    held = {cell for cell in left if cell.identity in begun and claims.holder(study.directory(cell))}
     if self.cells is not None:
       left = {cell: index for cell, index in left.items()
-              if index in self.cells and not (cell in held and claims.seen_alive(study.directory(cell)))}
+              if index in self.cells and not (cell in held and claims.is_alive(study.directory(cell)))}
     free = {cell: index for cell, index in left.items() if cell not in held}
     if not free:
       return _WAIT if left else _DONE
@@ -101,6 +109,8 @@ class _Worker:
     """Trains a cell, unless another worker comes first. What is wrong with this cell alone is kept as its failure."""
     from zeroinit.train import Stopped, train
 
+    if not processes.is_first():
+      self.read()
     cell = self.study.cells[index]
     directory = self.study.directory(cell)
     if cell.program != self.program:
@@ -113,18 +123,28 @@ class _Worker:
       if processes.is_first():
         print(elsewhere, flush=True)
       return
-    except (UserError, Stopped):
+    except Stopped:
       raise
     except Exception as error:
-      if processes.count() > 1:
-        raise  # the others do not know of it
-      self.study.fail(cell, f'{type(error).__name__}: {first_line(error)}')
-      print(f'cell {index} failed: {first_line(error)}', flush=True)
+      self._failed(cell, index, error)
       return
+    self.last_error = None
     self.trained, self.program = self.trained + 1, cell.program
     if processes.is_first() and not keep_checkpoints:
       with contextlib.suppress(OSError):
         (directory / 'checkpoints').rmtree()
+
+  def _failed(self, cell, index, error):
+    """Keeps what is wrong with a cell as its failure. Raises it where it is likely to be wrong with all cells."""
+    expected = isinstance(error, UserError)
+    message = str(error) if expected else f'{type(error).__name__}: {first_line(error)}'
+    again = message == self.last_error if expected else self.last_error is not None  # a device may be broken
+    if again or (processes.count() > 1 and not isinstance(error, DoesNotDivide)):  # of which the others know nothing
+      raise error
+    self.last_error = message
+    if processes.is_first():
+      self.study.fail(cell, message)
+      print(f'cell {index} failed: {message}', flush=True)
 
 
 def _indices(texts):

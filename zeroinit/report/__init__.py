@@ -10,7 +10,7 @@
     page.py       Markdown, HTML and plain text
 """
 
-from zeroinit import runs, studies
+from zeroinit import objects, studies
 from zeroinit.report import figures, findings, header, page, records, tables
 from zeroinit.report.groups import gather
 
@@ -45,11 +45,11 @@ def write_report(workdir):
       *_missing(gathered),
   ]
   for image in images:
-    runs.write_bytes(study.workdir / image.file, image.png)
-  runs.write(study.workdir / 'results.csv', records.of_cells(gathered))
-  runs.write(study.workdir / 'summary.csv', records.of_settings(gathered))
-  runs.write(study.workdir / 'report.md', page.markdown(title, blocks))
-  runs.write(study.workdir / 'report.html', page.html(title, blocks))
+    objects.replace(study.workdir / image.file, image.png)
+  objects.replace(study.workdir / 'results.csv', records.of_cells(gathered))
+  objects.replace(study.workdir / 'summary.csv', records.of_settings(gathered))
+  objects.replace(study.workdir / 'report.md', page.markdown(title, blocks))
+  objects.replace(study.workdir / 'report.html', page.html(title, blocks))
   shown = [page.Paragraph(header.what_was_run(gathered)), *map(tables.short, results),
            *([findings.short(claims)] if claims else []),
            *_missing(gathered), page.Paragraph(f'The whole report: {study.workdir / "report.html"}')]

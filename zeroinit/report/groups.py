@@ -130,7 +130,7 @@ def beyond_the_edge(gathered):
   """
   grown = []
   for group in gathered.groups:
-    if not group.choices or group.choices[ACCURACY].best.mean < 2 * group.chance:
+    if not group.complete or group.choices[ACCURACY].best.mean < 2 * group.chance:
       continue
     rates = [cell.learning_rate for cell in group.cells]
     edges = {choice.edge for choice in group.choices.values()}

@@ -3,6 +3,7 @@
 import math
 import re
 
+from zeroinit.progress import duration
 from zeroinit.report.published import SEEDS
 
 
@@ -15,13 +16,13 @@ def title(gathered):
 
 
 def departures(gathered):
-  """Phrases that say why the numbers are not the paper's to compare with. The digits have no paper to depart from."""
+  """Phrases that say why the numbers are not what the study's name promises, or not the paper's to compare with."""
   cells, results = gathered.study.cells, gathered.results
   protocols = {cell.protocol for cell in cells if cell.dataset == 'cifar10'}
   protocols |= {result.get('protocol') for result in results.values() if result.get('dataset') == 'cifar10'}
   phrases = []
-  if 'shortened' in protocols:
-    epochs = sorted({cell.fields['epochs'] for cell in cells if cell.protocol == 'shortened'})
+  epochs = sorted({cell.fields['epochs'] for cell in cells if cell.fields['epochs'] < cell.whole_epochs})
+  if epochs:
     phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
   if 'own' in protocols:
     phrases.append('own protocol')
@@ -55,7 +56,7 @@ def what_was_run(gathered):
       f'Data: {says("data")}', f'Device: {says("device")}',
       f'CPU threads: {threads}' + (' (cells differ)' if ' and ' in threads else ''),
       'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),
-      f'Revision: {says("git_revision") or "not known"}', f'Time computed: {_duration(seconds)}')
+      f'Revision: {says("git_revision") or "not known"}', f'Time computed: {duration(seconds)}')
   return counts + ' ' + '. '.join(parts) + '.'
 
 
@@ -76,9 +77,3 @@ def seeds(groups):
 def _different(values):
   """'2', or '2 and 16' where not all are the same."""
   return ' and '.join(dict.fromkeys(map(str, values)))
-
-
-def _duration(seconds):
-  hours, rest = divmod(round(seconds), 3600)
-  minutes, rest = divmod(rest, 60)
-  return f'{hours:,} h {minutes} min' if hours else f'{minutes} min {rest} s'

@@ -28,7 +28,9 @@ def results(gathered):
   """[page.Table of test accuracy, page.Table of training loss]"""
   says = header.departures(gathered)
   comparable = f' Not comparable with the published values as it stands: {"; ".join(says)}.' if says else ''
-  captions = {ACCURACY: 'Test accuracy, %.', LOSS: 'Training loss, which includes L2.'}
+  runs = header.seeds(gathered.groups)
+  best = f'best {kept(runs)} of {runs} runs per rate' if runs > 1 else 'one run per rate'
+  captions = {ACCURACY: f'Test accuracy, %, {best}.', LOSS: f'Training loss, which includes L2, {best}.'}
   return [_table(gathered, metric, caption, comparable) for metric, caption in captions.items()]
 
 
