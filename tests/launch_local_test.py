@@ -47,7 +47,7 @@ def test_four_methods_and_two_depths_are_eight_programs(tmp_path):
 @pytest.mark.slow
 def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path):
   workdir = tmp_path / 'study'
-  flags = [*SMALL, '--set=epochs=40', f'--workdir={workdir}', '--slots=2']
+  flags = [flag.replace('epochs=0.5', 'epochs=40') for flag in SMALL] + [f'--workdir={workdir}', '--slots=2']
   launcher = command.start('launch.local', *flags)
   deadline = time.monotonic() + 120
   while not list(workdir.glob('cells/*/config.json')) and time.monotonic() < deadline:

@@ -37,7 +37,7 @@ class Checkpoints:
         manager = self._open()
         while self._damaged:
           manager.delete(self._damaged.pop())
-        if step in manager.all_steps():
+        if step in self._steps():
           return  # the run went on from here and has not moved
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         manager.save(step, args=ocp.args.StandardSave(state), force=True)
@@ -61,7 +61,7 @@ class Checkpoints:
     if not self.directory.exists():
       return None
     with _quiet():
-      steps = sorted(self._open().all_steps(), reverse=True)
+      steps = sorted(self._steps(), reverse=True)
     for step in steps:
       try:
         changed = self._changed(step)
@@ -89,6 +89,12 @@ class Checkpoints:
       self._manager = ocp.CheckpointManager(self.directory, options=options,
                                             item_handlers=ocp.StandardCheckpointHandler())
     return self._manager
+
+  def _steps(self):
+    try:
+      return self._open().all_steps()
+    except FileNotFoundError:  # in an object store a directory is gone with the half-written checkpoint that was in it
+      return []
 
   def _need_space(self, size):
     """Raises OSError before Orbax would, whose threads print much when a disk is full."""

@@ -15,10 +15,10 @@ def keep_programs(directory):
 
 
 @contextlib.contextmanager
-def counted(name):
+def counted(name, ready=lambda: None):
   """While open, counts how often the jitted function of that name is compiled, or its program taken from disk.
 
-  Gives {'compiled': int, 'from_disk': int}.
+  Yields {'compiled': int, 'from_disk': int}. ready: called each time, when the program is on disk.
   """
   counts = {'compiled': 0, 'from_disk': 0}
   hits = []
@@ -31,6 +31,7 @@ def counted(name):
     if event == '/jax/core/compile/backend_compile_duration':
       if fun_name in (name, f'jit({name})', f'jit_{name}'):
         counts['from_disk' if hits else 'compiled'] += 1
+        ready()
       hits.clear()
 
   jax.monitoring.register_event_listener(event)

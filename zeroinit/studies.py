@@ -99,6 +99,11 @@ class Study:
     """Where the run of a cell lies."""
     return self.workdir / 'cells' / cell.identity
 
+  @property
+  def compiled(self):
+    """Where compiled programs are kept."""
+    return self.workdir / 'compiled'
+
   def finished(self):
     """Identities of the cells that have a result, of this study and of others in the same directory."""
     return {path.parent.name for path in self.workdir.glob('cells/*/result.json')}

@@ -16,7 +16,7 @@ import time
 import jax
 from absl import flags
 
-from zeroinit import claims, command_line, compiling, processes, studies
+from zeroinit import claims, command_line, compiling, objects, processes, studies
 from zeroinit.errors import UserError, first_line
 from zeroinit.recipe import DoesNotDivide
 
@@ -53,8 +53,8 @@ def work(workdir, cells=None, keep_checkpoints=False):
     Stopped: see `zeroinit.train`.
   """
   worker = _Worker(workdir, cells)
-  compiling.keep_programs(worker.study.workdir / 'compiled')
-  with compiling.counted('train_steps') as counts:
+  compiling.keep_programs(worker.study.compiled)
+  with compiling.counted('train_steps', worker.compiled) as counts:
     while (index := processes.agree(worker.choose() if processes.is_first() else 0)) != _DONE:
       if index == _WAIT:
         time.sleep(POLL_SECONDS)
@@ -72,6 +72,7 @@ class _Worker:
     if cells is not None and max(cells, default=0) >= len(self.study.cells):
       raise UserError(f'there is no cell {max(cells)}: the study has {len(self.study.cells)}, counted from 0')
     self.cells = cells
+    self.cell = None  # the one that is being trained
     self.program = None  # of the last cell that was trained here
     self.trained = 0
     self.last_error = None  # message, where the last cell failed
@@ -92,10 +93,12 @@ class _Worker:
     if self.cells is not None:
       left = {cell: index for cell, index in left.items()
               if index in self.cells and not (cell in held and claims.is_alive(study.directory(cell)))}
-    free = {cell: index for cell, index in left.items() if cell not in held}
+    busy = {cell.program for cell in held}
+    # What another worker is just compiling is soon there to be taken from disk.
+    coming = {program for program in busy if not self._mark(program).exists()}
+    free = {cell: index for cell, index in left.items() if cell not in held and cell.program not in coming}
     if not free:
       return _WAIT if left else _DONE
-    busy = {cell.program for cell in held}
     size = {}
     for cell in free:
       size[cell.program] = size.get(cell.program, 0) + cell.flop
@@ -105,13 +108,23 @@ class _Worker:
 
     return free[min(free, key=last)]
 
+  def compiled(self):
+    """Lets the other workers know that the program of this cell is on disk."""
+    if processes.is_first():
+      with contextlib.suppress(UserError, OSError):  # then they compile it themselves
+        self.study.compiled.mkdir(parents=True, exist_ok=True)
+        objects.replace(self._mark(self.cell.program), '')
+
+  def _mark(self, program):
+    return self.study.compiled / f'{program}.ready'
+
   def train(self, index, keep_checkpoints):
     """Trains a cell, unless another worker comes first. What is wrong with this cell alone is kept as its failure."""
     from zeroinit.train import Stopped, train
 
     if not processes.is_first():
       self.read()
-    cell = self.study.cells[index]
+    self.cell = cell = self.study.cells[index]
     directory = self.study.directory(cell)
     if cell.program != self.program:
       jax.clear_caches()  # programs of cells that are done
