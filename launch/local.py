@@ -9,6 +9,8 @@ workers.
 """
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import signal
@@ -58,11 +60,7 @@ def main(argv):
 
 def _places(slots):
   """Where to put each worker: (environment variables, the CPU threads that it may use)."""
-  question = 'import jax; print(jax.default_backend(), jax.local_device_count())'
-  answer = subprocess.run([sys.executable, '-c', question], capture_output=True, text=True)
-  if answer.returncode:
-    raise UserError(f'no device to run on: {answer.stderr.strip().splitlines()[-1]}')
-  platform, devices = answer.stdout.split()[-2:]
+  platform, devices = _devices()
   threads = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count()))
   if platform == 'cpu':
     slots = slots or min(len(threads), MOST_CPU_WORKERS)
@@ -74,13 +72,26 @@ def _places(slots):
   else:
     slots = slots or 1
     visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
-    visible = visible if visible != [''] else [str(i) for i in range(int(devices))]
+    visible = visible if visible != [''] else [str(i) for i in range(devices)]
     environments = [{'CUDA_VISIBLE_DEVICES': device, 'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / slots:.3f}'}
                     for device in visible for _ in range(slots)]
   each = max(1, len(threads) // len(environments))
   for i, environment in enumerate(environments):
     first = i * each % len(threads)
     yield environment, threads[first:first + each]
+
+
+def _devices():
+  """(platform, number of devices) that jax finds here. A process that has asked it holds them, so another one does."""
+  plugins = importlib.metadata.entry_points(group='jax_plugins')
+  if not plugins and not importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS', '') in ('', 'cpu'):
+    return 'cpu', 1  # without asking, which takes seconds
+  question = 'import jax; print(jax.default_backend(), jax.local_device_count())'
+  answer = subprocess.run([sys.executable, '-c', question], capture_output=True, text=True)
+  if answer.returncode:
+    raise UserError(f'no device to run on: {answer.stderr.strip().splitlines()[-1]}')
+  platform, devices = answer.stdout.split()[-2:]
+  return platform, int(devices)
 
 
 def _work(study, places):
