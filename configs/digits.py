@@ -2,8 +2,8 @@
 
   python -m zeroinit.main --config=configs/digits.py --workdir=runs/first
 
-WRN-16-1, 88 updates, 2 CPU cores; about 98 % test accuracy. With --config.depth=100 one sees what the papers
-are about: none stays at chance, while batch_norm, zeroinit and fixup train.
+WRN-16-1, 88 updates, 2 CPU cores; 91 % test accuracy, 97 % with --config.learning_rate=0.25. With --config.depth=100
+one sees what the papers are about: none diverges, while batch_norm, zeroinit and fixup train.
 """
 
 from zeroinit.config import base_config

@@ -69,4 +69,5 @@ def test_where_everything_diverges():
 
 def test_a_rate_that_diverges_is_not_better_than_guessing_below_chance():
   assert choose({0.1: [0.0889], 0.2: [None]}, 'test_accuracy').best.learning_rate == 0.1
+  assert choose({0.1: [0.1], 0.2: [None]}, 'test_accuracy').within == (0.1,)
   assert score(0.1, [0.05, None], 'test_accuracy').mean == pytest.approx(0.075)

@@ -69,7 +69,7 @@ def choose(values_by_rate, metric, chance=CHANCE):
   training = [score for score in scores if score.diverged < score.runs] or scores
   mean = BETTER[metric](score.mean for score in training)
   best = next(score for score in training if score.mean == mean)
-  within = tuple(score.learning_rate for score in scores
+  within = tuple(score.learning_rate for score in training
                  if score == best or abs(score.mean - best.mean) <= (best.std or 0.0))
   edge = 'lowest' if best == scores[0] else 'highest' if best == scores[-1] else None
   return Choice(best, scores, within, edge)
