@@ -204,9 +204,9 @@ class _Progress:
       sys.stdout.flush()
     if self._console.is_terminal:
       diverged = sum(result['status'] == 'diverged' for result in self._results.values())
-      running = sum(self._by_identity[identity] in self._left() and
-                    claims.holder(self.study.directory(self._by_identity[identity])) is not None
-                    for identity in self.study.begun() & self._by_identity.keys())
+      begun = self.study.begun()
+      running = sum(cell.identity in begun and claims.holder(self.study.directory(cell)) is not None
+                    for cell in self._left())
       self._status.update(f'{len(self._results)} of {len(self.study.cells)} cells done, {diverged} of them diverged, '
                           f'{running} running  {self._time_left()}')
 
