@@ -145,8 +145,8 @@ def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
     assert worker.returncode in ((0, -signal.SIGKILL) if worker in victims else (0,)), errors
   assert outcomes(study) == outcomes(alone[0])
   dead = {victim.pid for victim in victims}
-  for claims in claims_of(study).values():  # only what a dead worker held was taken again, and by a living one
-    assert all(claim['process'] in dead and not claim.get('released') for claim in claims[:-1])
+  for claims in claims_of(study).values():  # nobody took over from a living worker before it had let go
+    assert all(claim['process'] in dead or claim.get('released') for claim in claims[:-1])
   print(f'{sum(len(claims) - 1 for claims in claims_of(study).values())} cells taken over')
 
 
