@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -320,7 +321,9 @@ def _image(gathered, figure, lines, file, text):
   columns = min(len(marks), 4 if figure.get_figwidth() > 7 else 3)
   figure.legend(handles=marks, loc='outside lower center', ncols=columns)
   says = header.departures(gathered)
-  figure.suptitle(gathered.study.name + (f' ({"; ".join(says)})' if says else ''), fontsize=9, color='#404040')
+  title = gathered.study.name + (f' ({"; ".join(says)})' if says else '')
+  line = int(12 * figure.get_figwidth())  # letters of this size that fit
+  figure.suptitle(textwrap.fill(title, line), fontsize=9, color='#404040')
   png = io.BytesIO()
   figure.savefig(png, format='png')
   return page.Image(file, text, png.getvalue())
