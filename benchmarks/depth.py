@@ -21,12 +21,14 @@ from jax import lax
 
 from zeroinit import command_line, layers, runs
 from zeroinit.batch import standardize
+from zeroinit.blocks import BlockV2
 from zeroinit.config import base_config
 from zeroinit.data import cifar10
 from zeroinit.optimizer import l2_penalty
 from zeroinit.recipe import make_recipe
-from zeroinit.resnet import BlockV2, WideResNet, basic
-from zeroinit.step import init_state, train_steps
+from zeroinit.resident import train_steps
+from zeroinit.resnet import WideResNet
+from zeroinit.step import init_state
 
 METHOD = flags.DEFINE_string('method', 'zeroinit', 'Row of METHODS.')
 WIDTH = flags.DEFINE_integer('width', 2, 'Width of the networks.')
@@ -44,15 +46,15 @@ class UnrolledWideResNet(WideResNet):
 
   @nn.compact
   def __call__(self, images, train, example=None):
-    x = layers.conv(self.method, 16, 3, 1, name='stem', dtype=self.dtype)(images)
-    for i, stride in enumerate((1, 2, 2)):
-      for b in range(self.num_blocks // 3):
-        convs = basic(16 * 2**i * self.width, stride if b == 0 else 1)
+    x = layers.conv(self.method, 16, 3, 1, name='stem', dtype=self.dtype,
+                    kernel_init=layers.kernel_initializer('he'))(images)
+    for i, stage in enumerate(self.stages):
+      for b, convs in enumerate(stage):
         x = BlockV2(convs, self.method, self.num_blocks, self.dtype, name=f'block{i}_{b}')(x, train)
     x = layers.Activation(self.method, name='relu')(x, train).astype(jnp.float32).mean((1, 2))
     if train and self.method.dropout:
       x = layers.dropout(self.method.dropout, x, self.make_rng('dropout'), example)
-    return layers.classifier(self.method, self.num_classes, name='classifier')(x)
+    return layers.classifier(self.method, self.num_classes, 'he', name='classifier')(x)
 
 
 def recipe_of(depth, remat=False):
@@ -67,7 +69,7 @@ def state_of(recipe):
 
 def in_loop(recipe):
   """The program that training runs, as (compiled program, seconds to trace it, seconds to compile it)."""
-  state = jax.eval_shape(partial(init_state, recipe), 1e-3, 0)
+  state = state_of(recipe)
   began = time.perf_counter()
   lowered = train_steps.lower(recipe, state, IMAGES, LABELS, 0)
   traced = time.perf_counter()
@@ -118,7 +120,7 @@ def unrolled_step(net, params, velocity, images, labels):
 def scanned_over_unrolled(depth, rounds=9):
   """Ratios of the time of a step, scanned and in the training loop, to the unrolled one; alternating A B A B."""
   recipe = recipe_of(depth)
-  net = UnrolledWideResNet(depth, WIDTH.value, recipe.net.method, 10)
+  net = UnrolledWideResNet(depth=depth, width=WIDTH.value, method=recipe.net.method, num_classes=10)
   params = jax.jit(lambda: net.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))()['params']
   batch = jnp.array(IMAGES[:BATCH]), jnp.array(LABELS[:BATCH])
 

@@ -109,8 +109,7 @@ def _around_the_expected_rate(method, log2_batch):
 
 
 def _imagenet(method, version):
-  fields = {'method.ghost_size': 256} if method == 'ghost_norm' else {}
   for log2_batch in (8, 10, 12):
     for log2_rate in range(log2_batch - 11, log2_batch - 6):
-      overrides = {'batch_size': 2**log2_batch, **fields, 'learning_rate': 2.0**log2_rate}
+      overrides = {'batch_size': 2**log2_batch, 'learning_rate': 2.0**log2_rate}
       yield f'configs/imagenet.py:{method},{version}', overrides

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -24,3 +25,12 @@ def run(module, *flags, **options):
   process = start(module, *flags, **options)
   output, errors = process.communicate(timeout=600)
   return process.returncode, output, errors
+
+
+def start_together(count, module, *flags, **options):
+  """Starts processes that work as one, as the hosts of a pod do."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  join = [f'--coordinator=localhost:{port}', f'--processes={count}']
+  return [start(module, *flags, *join, f'--process={i}', **options) for i in range(count)]

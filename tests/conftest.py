@@ -28,3 +28,12 @@ def real_cifar10():
   if not (path / 'cifar10').exists():
     pytest.skip(f'needs a TFDS copy of CIFAR-10 in {path}')
   return path
+
+
+@pytest.fixture
+def real_imagenet():
+  """The directory of a TFDS copy of ImageNet, or of a part of it."""
+  path = SHARED / 'data' / 'tfds'
+  if not (path / 'imagenet2012').exists():
+    pytest.skip(f'needs a TFDS copy of ImageNet, or of a part, in {path}')
+  return path

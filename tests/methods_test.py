@@ -17,6 +17,7 @@ def test_label_is_the_row_and_what_departs_from_it():
 def test_skipinit_alpha_0_is_multiplier_and_regularized_skipinit_is_zeroinit():
   assert METHODS['multiplier'] == Method(alpha=0.0)
   assert METHODS['zeroinit'] == dataclasses.replace(METHODS['biases_dropout'], alpha=0.0)
+  assert METHODS['zeroinit_scalar_bias'] == dataclasses.replace(METHODS['zeroinit'], merge_bias=True)
 
 
 def test_rows_differ():

@@ -1,17 +1,28 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zeroinit.errors import UserError
+from zeroinit.layers import GhostNorm
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import Schedule, chosen, halving, heavy_ball, l2_penalty
-from zeroinit.resnet import WideResNet
+from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, halving, heavy_ball, l2_penalty
+from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
+
+
+def variables_of(net):
+  return jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))
 
 
 def params_of(method):
-  net = WideResNet(22, 1, METHODS[method], 10)
-  return jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 8, 8, 3)), train=False), jax.random.key(0))['params']
+  return variables_of(WideResNet(depth=22, width=1, method=METHODS[method], num_classes=10))['params']
+
+
+def networks(method):
+  method = METHODS[method]
+  return [WideResNet(depth=16, width=1, method=method, num_classes=10), CifarResNet(depth=14, method=method),
+          ResNet50V1(method=method), ResNet50V2(method=method)]
 
 
 def test_the_papers_run_halves_at_epoch_100_and_every_10_after():
@@ -59,6 +70,35 @@ def test_l2_reaches_what_it_names(method, on):
     np.testing.assert_array_equal(leaf, 0.5 if decayed else 0.0, err_msg=str(names))
 
 
+@pytest.mark.parametrize('net', networks('batch_norm'), ids=lambda net: net.title)
+def test_all_but_norm_leaves_out_what_belongs_to_a_norm(net):
+  """Which parameters those are, the modules themselves say: those with the paths of a GhostNorm."""
+  norms = set()
+
+  def note(call, args, kwargs, context):
+    if isinstance(context.module, GhostNorm):
+      norms.add(context.module.path)
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(note):
+    params = variables_of(net)['params']
+  for path, _ in jax.tree_util.tree_leaves_with_path(params):
+    names = tuple(key.key for key in path)
+    assert WEIGHT_DECAY_ON['all_but_norm'](names) == (names[:-1] not in norms), names
+  assert len(norms) == {'WRN-16-1': 13, 'ResNet-14': 1 + 6 * 2, 'ResNet-50-V1': 1 + 8 * 3 + 4,
+                        'ResNet-50-V2': 8 * 3 + 1}[net.title]  # a stage has two blocks, of which one is scanned
+
+
+@pytest.mark.parametrize('net', networks('fixup') + networks('zeroinit_scalar_bias'),
+                         ids=lambda net: f'{net.title}-{net.method.biases}')
+def test_scalars_are_the_parameters_without_axes(net):
+  """Of scanned blocks, those with the one axis along which blocks lie."""
+  params = variables_of(net)['params']
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    names = [key.key for key in path]
+    assert (names[-1] in SCALARS) == (leaf.ndim == int('rest' in names)), names
+
+
 def test_l2_is_half_the_sum_of_squares():
   params = {'stem': {'kernel': jnp.array([1.0, 2.0]), 'bias': jnp.array([9.0])}}
   assert float(l2_penalty(params, 0.1, 'kernels')) == pytest.approx(0.5 * 0.1 * 5)
@@ -72,7 +112,7 @@ def test_the_rate_of_scalars_reaches_scalars_only(method, scalars):
   direction, _ = tx.update(gradient, tx.init(gradient), gradient)
   slow = sum(int((leaf != 1).sum()) for leaf in jax.tree.leaves(direction))
   assert slow == scalars
-  named = chosen(params, lambda path: path[-1] in ('alpha', 'bias_before', 'bias_after'))
+  named = chosen(params, lambda path: path[-1] in SCALARS)
   for leaf, is_scalar in zip(jax.tree.leaves(direction), jax.tree.leaves(named), strict=True):
     np.testing.assert_allclose(leaf, 0.1 if is_scalar else 1.0)
 

@@ -1,4 +1,6 @@
-"""The network against a plain PyTorch twin with the same weights: logits, loss, and every gradient."""
+"""Every network against a plain PyTorch twin with the same weights: logits, loss, and every gradient."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +10,20 @@ import pytest
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
-from zeroinit.resnet import WideResNet
+from zeroinit.resnet import CifarResNet, ResNet50, ResNet50V1, ResNet50V2, WideResNet
 
 torch = pytest.importorskip('torch', reason="needs PyTorch: pip install -e '.[test,parity]'")
 F = torch.nn.functional
 
-DEPTH, WIDTH = 16, 4
-
 
 class Twin:
-  """WRN written from the papers, on a dict of tensors named as our parameters are; `rest` is indexed by block."""
+  """Networks written from the papers, on a dict of tensors named as our parameters are; `rest` is indexed by block."""
 
-  def __init__(self, variables):
+  def __init__(self, variables, strided='conv1'):
+    """strided: the convolution of a branch that has its stride."""
     leaf = lambda path, x: torch.tensor(np.array(x, np.float64), requires_grad=True)
     self.params = jax.tree_util.tree_map_with_path(leaf, variables['params'])
+    self.strided = strided
 
   def norm(self, p, x):
     mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), unbiased=False, keepdim=True)
@@ -36,33 +38,111 @@ class Twin:
     kernel = p['kernel'].permute(3, 2, 0, 1)
     return F.conv2d(x, kernel, p.get('bias'), stride, padding=kernel.shape[-1] // 2)
 
-  def block(self, p, x, stride):
-    h = self.activation(p.get('relu1', {}), x)
-    shortcut = self.conv(p['shortcut'], h, stride) if 'shortcut' in p else x
-    h = self.conv(p['conv1'], h, stride)
-    h = self.conv(p['conv2'], self.activation(p.get('relu2', {}), h))
+  def block_v2(self, p, x, stride):
+    shortcut, h = x, self.activation(p.get('relu1', {}), x)
+    if 'shortcut' in p:
+      shortcut = self.conv(p['shortcut'], h, stride)
+    h = self.conv(p['conv1'], h, stride if self.strided == 'conv1' else 1)
+    h = self.conv(p['conv2'], self.activation(p.get('relu2', {}), h), stride if self.strided == 'conv2' else 1)
+    if 'conv3' in p:
+      h = self.conv(p['conv3'], self.activation(p.get('relu3', {}), h))
     return shortcut + p.get('alpha', 1.0) * h
 
-  def __call__(self, images):
-    p = self.params
-    x = self.conv(p['stem'], torch.tensor(np.array(images, np.float64)).permute(0, 3, 1, 2))
-    for i, stride in enumerate((1, 2, 2), 1):
-      stage = p[f'stage{i}']
-      x = self.block(stage['first'], x, stride)
-      for b in range((DEPTH - 4) // 6 - 1):
-        x = self.block(jax.tree.map(lambda leaf, b=b: leaf[b], stage['rest']), x, 1)
-    x = self.activation(p.get('relu', {}), x).mean((2, 3))
-    return x @ p['classifier']['kernel'] + p['classifier'].get('bias', 0)
+  def block_v1(self, p, x, stride):
+    shortcut = x
+    if 'input_bias' in p:  # Fixup's b1a
+      x = x + p['input_bias']
+    h = self.conv(p['conv1'], x, stride if self.strided == 'conv1' else 1)
+    h = self.conv(p['conv2'], self.activation(p.get('relu1', {}), h), stride if self.strided == 'conv2' else 1)
+    if 'conv3' in p:
+      h = self.conv(p['conv3'], self.activation(p.get('relu2', {}), h))
+    if 'norm' in p:
+      h = self.norm(p['norm'], h)
+    if 'shortcut' in p:
+      shortcut = self.conv(p['shortcut'], x, stride)
+      if 'shortcut_norm' in p:
+        shortcut = self.norm(p['shortcut_norm'], shortcut)
+    elif stride != 1:  # option A
+      shortcut = x[:, :, ::2, ::2]
+      shortcut = torch.cat([shortcut, torch.zeros_like(shortcut)], 1)
+    return torch.relu(shortcut + p.get('alpha', 1.0) * h + p.get('merge_bias', 0))
+
+  def stages(self, block, x):
+    for name in sorted(name for name in self.params if name.startswith('stage')):
+      first, rest = self.params[name]['first'], self.params[name].get('rest')
+      x = block(first, x, 1 if name == 'stage1' else 2)
+      for b in range(len(rest['conv1']['kernel']) if rest else 0):
+        x = block(jax.tree.map(lambda leaf, b=b: leaf[b], rest), x, 1)
+    return x
+
+  def classifier(self, x):
+    x = x.mean((2, 3)) + self.params.get('pooled_bias', 0)
+    return x @ self.params['classifier']['kernel'] + self.params['classifier'].get('bias', 0)
+
+  def wide_resnet(self, images):
+    x = self.stages(self.block_v2, self.conv(self.params['stem'], images))
+    return self.classifier(self.activation(self.params.get('relu', {}), x))
+
+  def cifar_resnet(self, images):
+    x = self.activation(self.params.get('stem_relu', {}), self.conv(self.params['stem'], images))
+    return self.classifier(self.stages(self.block_v1, x))
+
+  def resnet50_v1(self, images):
+    x = self.activation(self.params.get('stem_relu', {}), self.conv(self.params['stem'], images, 2))
+    return self.classifier(self.stages(self.block_v1, F.max_pool2d(x, 3, 2, 1)))
+
+  def resnet50_v2(self, images):
+    x = F.max_pool2d(self.conv(self.params['stem'], images, 2), 3, 2, 1)
+    x = self.stages(self.block_v2, x)
+    return self.classifier(self.activation(self.params.get('relu', {}), x))
 
 
 @pytest.mark.parametrize('name', ['batch_norm', 'zeroinit', 'fixup', 'none'])
-def test_forward_and_backward_of_the_twin(name):
-  net = WideResNet(DEPTH, WIDTH, METHODS[name], 10)
+def test_wide_resnet(name):
+  net = WideResNet(depth=16, width=4, method=METHODS[name], num_classes=10)
+  compare(net, Twin.wide_resnet, image_size=16)
+
+
+@pytest.mark.parametrize('name', ['batch_norm', 'zeroinit_scalar_bias', 'fixup'])
+def test_cifar_resnet(name):
+  compare(CifarResNet(depth=14, method=METHODS[name]), Twin.cifar_resnet, image_size=16)
+
+
+def cases(*names_and_strides):
+  """(method, bottleneck_stride); all but the first are slow."""
+  first, *others = [name.split() for name in names_and_strides]
+  return [first, *(pytest.param(*case, marks=pytest.mark.slow) for case in others)]
+
+
+@pytest.mark.parametrize('name, stride', cases(
+    'fixup 1x1', 'fixup 3x3', 'batch_norm 1x1', 'batch_norm 3x3', 'zeroinit 1x1', 'zeroinit_scalar_bias 1x1'))
+def test_resnet50_v1(name, stride):
+  net = ResNet50V1(method=METHODS[name], num_classes=10, bottleneck_stride=stride)
+  compare(net, Twin.resnet50_v1, image_size=32)
+
+
+@pytest.mark.parametrize('name, stride', cases(
+    'zeroinit 3x3', 'zeroinit 1x1', 'batch_norm 1x1', 'batch_norm 3x3', 'fixup 1x1'))
+def test_resnet50_v2(name, stride):
+  net = ResNet50V2(method=METHODS[name], num_classes=10, bottleneck_stride=stride)
+  compare(net, Twin.resnet50_v2, image_size=32)
+
+
+def compare(net, twin_network, image_size):
+  """In float32; but 50 layers with batch norm amplify its rounding to 1e-2 of a gradient, so they are in float64."""
+  if isinstance(net, ResNet50) and net.method.norm != 'none':
+    with jax.enable_x64(True):
+      _compare(dataclasses.replace(net, dtype=jnp.float64), twin_network, image_size)
+  else:
+    _compare(net, twin_network, image_size)
+
+
+def _compare(net, twin_network, image_size):
   # A ReLU input within rounding of zero may be cut in one of the two and not in the other, which changes a gradient by
   # about 1e-3. A million inputs would hold one; so the images are few and small.
-  images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
+  images = jax.random.normal(jax.random.key(0), (4, image_size, image_size, 3), jnp.float32)
   labels = jnp.arange(4)
-  variables = random_variables(net, images, train=False)
+  variables = jax.tree.map(lambda x: x.astype(net.dtype), random_variables(net, images, train=False))
 
   def loss(params):
     batch_statistics = net.method.norm != 'none'  # in training, but without dropout, whose mask the twin cannot draw
@@ -70,9 +150,10 @@ def test_forward_and_backward_of_the_twin(name):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
 
   (value, logits), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params'])
+  assert logits.dtype == net.dtype
 
-  twin = Twin(variables)
-  twin_logits = twin(images)
+  twin = Twin(variables, strided='conv2' if getattr(net, 'bottleneck_stride', '1x1') == '3x3' else 'conv1')
+  twin_logits = twin_network(twin, torch.tensor(np.array(images, np.float64)).permute(0, 3, 1, 2))
   twin_value = F.cross_entropy(twin_logits, torch.tensor(np.array(labels)).long())
   twin_value.backward()
   close(logits, twin_logits, 'logits')

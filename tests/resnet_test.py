@@ -1,3 +1,5 @@
+"""Whole networks: what they are made of, how they start, what they cost."""
+
 import dataclasses
 from functools import partial
 
@@ -5,13 +7,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
+from jax.extend.core import jaxprs_in_params
 from random_variables import random_variables
 
+from zeroinit import layers
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method
-from zeroinit.resnet import BlockV2, Stage, WideResNet, alphas, basic
+from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet, alphas
 
-SILENT = ('multiplier', 'zeroinit', 'zeroinit_no_dropout', 'fixup', 'fixup_dropout', 'fixup_zero_only')
+
+def wide(depth, width, name, **attributes):
+  return WideResNet(depth=depth, width=width, method=METHODS[name], num_classes=10, **attributes)
+
+
+def cifar(depth, name, **attributes):
+  return CifarResNet(depth=depth, method=METHODS[name], **attributes)
+
+
+def v1(name, **attributes):
+  return ResNet50V1(method=METHODS[name], **attributes)
+
+
+def v2(name, **attributes):
+  return ResNet50V2(method=METHODS[name], **attributes)
 
 
 def shapes(net, image=(32, 32, 3)):
@@ -39,133 +58,102 @@ def some_images(batch=4, size=8, channels=3):
     (1000, 2, 'none', 64_169_648), (1000, 2, 'multiplier', 64_169_648 + 498), (28, 10, 'none', 36_461_232),
 ])
 def test_parameter_count(depth, width, method, parameters):
-  assert count(shapes(WideResNet(depth, width, METHODS[method], 10))['params']) == parameters
+  assert count(shapes(wide(depth, width, method))['params']) == parameters
 
 
-@pytest.mark.parametrize('method, expected', [('none', 4522), ('zeroinit', 4522), ('fixup', 1226.7)])
-def test_sum_of_squared_kernels_at_init(method, expected):
-  net = WideResNet(16, 4, METHODS[method], 10)
+@pytest.mark.parametrize('network, method, parameters', [
+    (v1, 'none', 25_502_912), (v1, 'batch_norm', 25_557_032), (v1, 'multiplier', 25_502_928), (v1, 'fixup', 25_504_026),
+    (v1, 'zeroinit', 25_530_488), (v1, 'zeroinit_scalar_bias', 25_530_504),
+    (v2, 'batch_norm', 25_549_352), (v2, 'zeroinit', 25_530_488), (v2, 'fixup', 25_504_026),
+    (partial(cifar, 110), 'none', 1_719_856), (partial(cifar, 110), 'batch_norm', 1_727_962),
+    (partial(cifar, 110), 'fixup', 1_719_856 + 10 + 272),
+])
+def test_parameter_count_of_resnets(network, method, parameters):
+  assert count(shapes(network(method))['params']) == parameters
+
+
+def test_resnet50_has_the_tensors_of_the_original():
+  """Kernels of torchvision's resnet50 by (size, inputs, outputs), written down from its printed layers."""
+  params = shapes(v1('batch_norm'))['params']
+  kernels = {path: leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == 'kernel'}
+  of = lambda *names: kernels[tuple(map(jax.tree_util.DictKey, (*names, 'kernel')))]
+  assert of('stem') == (7, 7, 3, 64) and of('classifier') == (2048, 1000)
+  inputs = 64
+  for stage, (width, blocks) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)], 1):
+    first, rest = (f'stage{stage}', 'first'), (f'stage{stage}', 'rest')
+    assert [of(*first, f'conv{i}') for i in (1, 2, 3)] == [
+        (1, 1, inputs, width), (3, 3, width, width), (1, 1, width, 4 * width)]
+    assert of(*first, 'shortcut') == (1, 1, inputs, 4 * width)
+    assert [of(*rest, f'conv{i}') for i in (1, 2, 3)] == [
+        (blocks - 1, 1, 1, 4 * width, width), (blocks - 1, 3, 3, width, width), (blocks - 1, 1, 1, width, 4 * width)]
+    inputs = 4 * width
+
+
+@pytest.mark.parametrize('net, expected', [
+    (wide(16, 4, 'zeroinit'), 4522), (wide(16, 4, 'fixup'), 1226.7), (v2('zeroinit'), 54_120), (v1('fixup'), 11_584),
+    (cifar(110, 'none'), 8_106), (cifar(110, 'none', kernel_init='xavier'), 4_022),
+], ids=lambda value: value if isinstance(value, (int, float)) else f'{value.title}-{value.kernel_init}')
+def test_sum_of_squared_kernels_at_init(net, expected):
   squares = [float((leaf**2).sum()) for path, leaf in
              jax.tree_util.tree_leaves_with_path(init(net, jnp.zeros((1, 32, 32, 3)))['params'])
              if path[-1].key == 'kernel']
   assert sum(squares) == pytest.approx(expected, rel=0.01)
 
 
-def test_scanned_kernels_are_drawn_one_by_one():
-  kernels = init(WideResNet(28, 1, METHODS['none'], 10), some_images())['params']['stage2']['rest']['conv1']['kernel']
-  assert kernels.shape == (3, 3, 3, 32, 32)
-  np.testing.assert_allclose(kernels.std((1, 2, 3, 4)), np.sqrt(2 / (9 * 32)), rtol=0.05)
-  assert not (kernels[0] == kernels[1]).any()
-
-
-@pytest.mark.parametrize('name', METHODS)
-def test_block_is_the_identity_at_init_where_the_method_says_so(name):
-  block = BlockV2(basic(6, 1), METHODS[name], num_blocks=6)
-  x = some_images(channels=6)
-  variables = block.init(jax.random.key(0), x, train=False)
-  y = block.apply(variables, x, train=False)
-  assert bool((y == x).all()) == (name in SILENT)
-
-
-@pytest.mark.parametrize('name', SILENT)
-def test_block_that_changes_shape_is_its_shortcut_at_init(name):
-  block = BlockV2(basic(12, 2), METHODS[name], num_blocks=6)
-  x = some_images(channels=6)
-  variables = block.init(jax.random.key(0), x, train=False)
-  kernel = variables['params']['shortcut']['kernel'][0, 0]
-  np.testing.assert_allclose(block.apply(variables, x, train=False), jax.nn.relu(x)[:, ::2, ::2] @ kernel, rtol=1e-4,
-                             atol=1e-5)
-
-
-def gradient_of_cross_entropy(net, variables, images):
-  labels = jnp.arange(len(images)) % 10
-
-  def loss(params):
-    logits, _ = net.apply(variables | {'params': params}, images, train=True, mutable=['batch_stats'],
-                          rngs={'dropout': jax.random.key(1)})
-    return -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels].mean()
-
-  return jax.jit(jax.grad(loss))(variables['params'])
-
-
-@pytest.mark.parametrize('name', ['multiplier', 'zeroinit'])
-def test_with_alpha_0_only_alpha_moves_a_branch_at_step_0(name):
-  net = WideResNet(16, 1, METHODS[name], 10)
-  gradient = gradient_of_cross_entropy(net, init(net, some_images()), some_images())
-  branches, moved = 0, 0
-  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+@pytest.mark.parametrize('kernel_init, name', [('he', 'none'), ('lecun', 'fixup'), ('xavier', 'none'),
+                                               ('xavier', 'fixup')])
+def test_every_kernel_is_drawn_as_kernel_init_says(kernel_init, name):
+  """Fixup's factor, L^(-1/2) of a basic block, multiplies the standard deviation; its zeros remain."""
+  net = wide(16, 2, name, kernel_init=kernel_init)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(init(net, some_images(1))['params']):
     names = [key.key for key in path]
-    if names[-2] in ('conv1', 'conv2'):
-      branches += 1
-      assert not leaf.any(), names
-    elif names[-1] == 'alpha':
-      moved += leaf.size
-      assert leaf.all(), names
-  assert branches and moved == 6
+    if names[-1] != 'kernel':
+      continue
+    *size, inputs, outputs = leaf.shape[-4:] if leaf.ndim > 2 else leaf.shape
+    fan_in, fan_out = (np.prod(size, initial=n) for n in (inputs, outputs))
+    variance = {'he': (1 if names[0] == 'classifier' else 2) / fan_in, 'lecun': 1 / fan_in,
+                'xavier': 2 / (fan_in + fan_out)}[kernel_init]
+    if name == 'fixup':
+      variance *= {'conv1': 1 / 6, 'conv2': 0, 'classifier': 0}.get(names[-2], 1)
+    scatter = 5 / np.sqrt(2 * leaf.size)  # five standard deviations, of a relative standard deviation
+    assert float(leaf.std()) == pytest.approx(np.sqrt(variance), rel=scatter), names
+    if kernel_init == 'xavier':
+      assert float(jnp.abs(leaf).max()) <= np.sqrt(3 * variance) * (1 + 1e-6), names
 
 
-@pytest.mark.parametrize('name', ['batch_norm', 'ghost_norm', 'none', 'zeroinit', 'divide_by_sqrt2', 'fixup'])
-def test_scan_is_a_loop_over_blocks(name):
-  """A stage against the same blocks applied one by one, each with its slice of the scanned variables."""
-  method, x = dataclasses.replace(METHODS[name], ghost_size=2), some_images(channels=4)
-  stage = Stage(basic, 6, 2, 3, method, num_blocks=9)
-  variables = random_variables(stage, x, train=False)
-
-  def scanned(variables):
-    return stage.apply(variables, x, train=True, mutable=['batch_stats'])
-
-  def looped(variables):
-    y, stats = x, []
-    for b in range(3):
-      own = jax.tree.map(lambda leaf, b=b: leaf[b - 1], {kind: tree['rest'] for kind, tree in variables.items()})
-      own = own if b else {kind: tree['first'] for kind, tree in variables.items()}
-      block = BlockV2(basic(6, 1 if b else 2), method, num_blocks=9)
-      y, changed = block.apply(own, y, train=True, mutable=['batch_stats'])
-      stats.append(changed.get('batch_stats', {}))
-    rest = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stats[1:])
-    return y, {'batch_stats': {'first': stats[0], 'rest': rest}} if rest else {}
-
-  def with_gradient(apply):
-    def loss(variables):
-      y, changed = apply(variables)
-      return (y**2).mean(), (y, changed)
-    return jax.jit(jax.grad(loss, has_aux=True))(variables)
-
-  for got, want in zip(jax.tree.leaves(with_gradient(scanned)), jax.tree.leaves(with_gradient(looped)), strict=True):
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * float(jnp.abs(want).max()))
+@pytest.mark.parametrize('network', [v1, v2, partial(cifar, 14), partial(wide, 16, 1)])
+def test_kernel_init_that_does_not_exist(network):
+  with pytest.raises(UserError, match=r'he, lecun, xavier'):
+    network('none', kernel_init='orthogonal')
 
 
-def test_remat_changes_nothing():
-  x = some_images(channels=4)
-  stage = Stage(basic, 4, 1, 3, METHODS['ghost_norm'], num_blocks=9)
-  variables = random_variables(stage, x, train=False)
-
-  def gradient(stage):
-    loss = lambda variables: (stage.apply(variables, x, train=True, mutable=['batch_stats'])[0] ** 2).mean()
-    return jax.tree.leaves(jax.jit(jax.grad(loss))(variables))
-
-  for want, got in zip(gradient(stage), gradient(dataclasses.replace(stage, remat=True)), strict=True):
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-
-
-def test_fixup_begins_at_a_uniform_guess():
-  net, images = WideResNet(10, 1, METHODS['fixup'], 10), some_images()
-  start = lambda key: net.apply(net.init(key, images, train=False), images, train=False)
+@pytest.mark.parametrize('net', [wide(10, 1, 'fixup'), cifar(8, 'fixup')], ids=lambda net: net.title)
+def test_fixup_begins_at_a_uniform_guess(net):
+  start = lambda key: net.apply(net.init(key, some_images(), train=False), some_images(), train=False)
   assert not jax.jit(start)(jax.random.key(0)).any()
 
 
-def test_alphas_are_in_order_of_depth():
-  stage = lambda length: Stage(basic, 4, 1, length, METHODS['skipinit_alpha_inverse_sqrt_d'], num_blocks=9)
-  draw = lambda stage: stage.init(jax.random.key(0), some_images(channels=4), train=False)['params']
-  params = {'stem': {}, **{f'stage{i}': draw(stage(3)) for i in (1, 2, 3)}}
-  np.testing.assert_allclose(alphas(params), [9**-0.5] * 9)
-  params['stage2']['rest']['alpha'] = jnp.array([5.0, 6.0])
-  assert alphas(params)[3:7] == pytest.approx([1 / 3, 5.0, 6.0, 1 / 3])
+@pytest.mark.parametrize('net, blocks', [
+    (wide(16, 4, 'multiplier'), 6), (cifar(110, 'multiplier'), 54), (v1('multiplier'), 16), (v2('multiplier'), 16)],
+    ids=lambda value: getattr(value, 'title', None))
+def test_alphas_are_in_order_of_depth(net, blocks):
+  params, numbers = shapes(net)['params'], iter(range(blocks))
+  for stage in ('stage1', 'stage2', 'stage3', 'stage4')[: len(net.stages)]:
+    for place in ('first', 'rest'):
+      length = params[stage][place]['alpha'].shape
+      params[stage][place]['alpha'] = np.array([next(numbers) for _ in range(*length or [1])]).reshape(length)
+  assert alphas(params) == list(range(blocks)) and net.num_blocks == blocks
   assert alphas({'stage1': {'first': {'conv1': {}}}}) == []
 
 
-def test_bfloat16_computes_the_same_with_float32_parameters_and_logits():
-  net, images = WideResNet(10, 1, METHODS['zeroinit'], 10), some_images()
+def test_alpha_starts_where_the_method_says():
+  net = wide(22, 1, 'skipinit_alpha_inverse_sqrt_d')
+  np.testing.assert_allclose(alphas(init(net, some_images())['params']), [9**-0.5] * 9)
+
+
+@pytest.mark.parametrize('net', [wide(10, 1, 'zeroinit'), cifar(8, 'zeroinit')], ids=lambda net: net.title)
+def test_bfloat16_computes_the_same_with_float32_parameters_and_logits(net):
+  images = some_images()
   variables = random_variables(net, images, train=False)
   low = dataclasses.replace(net, dtype=jnp.bfloat16)
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes(low))} == {jnp.dtype('float32')}
@@ -173,25 +161,88 @@ def test_bfloat16_computes_the_same_with_float32_parameters_and_logits():
   got = jax.jit(partial(low.apply, train=False))(variables, images)
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, logits, atol=0.05 * float(jnp.abs(logits).max()))
-  block = BlockV2(basic(3, 1), METHODS['fixup'], 6, jnp.bfloat16)
-  x = images.astype(jnp.bfloat16)
-  assert block.apply(block.init(jax.random.key(0), x, train=False), x, train=False).dtype == jnp.bfloat16
 
 
 def test_one_field_at_a_time_every_ablation_builds():
   rows = {'norm': ('batch', 'ghost'), 'biases': ('channel', 'scalar'), 'alpha': (0.0, 0.5, 'inverse_sqrt_d'),
-          'merge_scale': (0.7,), 'dropout': (0.2,), 'zero_init': (True,), 'depth_init': (True,), 'scalar_rate': (0.1,)}
+          'merge_scale': (0.7,), 'merge_bias': (True,), 'dropout': (0.2,), 'zero_init': (True,), 'depth_init': (True,),
+          'scalar_rate': (0.1,)}
   for field, values in rows.items():
     for value in values:
       for base in (Method(), METHODS['fixup']):
         if not (value == 0.0 and base.zero_init):
-          shapes(WideResNet(10, 1, dataclasses.replace(base, **{field: value}), 10), (8, 8, 1))
+          method = dataclasses.replace(base, **{field: value})
+          shapes(WideResNet(depth=10, width=1, method=method, num_classes=10), (8, 8, 1))
+          shapes(CifarResNet(depth=8, method=method), (8, 8, 1))
+
+
+@pytest.mark.parametrize('network, name', [
+    *((partial(cifar, 8), name) for name in METHODS),
+    *((network, name) for network in (v1, v2) for name in ('ghost_norm', 'zeroinit_scalar_bias', 'fixup_dropout'))])
+def test_every_row_of_methods_trains_every_network(network, name):
+  net, images = network(name), jnp.zeros((2, 32, 32, 3))
+
+  def outputs(key):
+    variables = net.init(key, images, train=False)
+    return net.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
+
+  logits, updates = jax.eval_shape(outputs, jax.random.key(0))
+  assert logits.shape == (2, net.num_classes) and logits.dtype == jnp.float32
+  assert bool(updates) == (net.method.norm != 'none')
 
 
 @pytest.mark.parametrize('depth, width, names', [(15, 4, '10 or 16'), (4, 4, '10 or 16'), (16, 0, 'width')])
 def test_sizes_that_do_not_exist(depth, width, names):
   with pytest.raises(UserError, match=names):
-    WideResNet(depth, width, METHODS['none'], 10)
+    wide(depth, width, 'none')
+
+
+@pytest.mark.parametrize('depth, names', [(51, '8, 14, 20, .* 50 or 56'), (2, '8 or 14'), (6_000_002, 'million')])
+def test_depths_that_no_cifar_resnet_has(depth, names):
+  with pytest.raises(UserError, match=names):
+    cifar(depth, 'none')
+
+
+def test_bottleneck_stride():
+  one, three = v1('fixup'), v1('fixup', bottleneck_stride='3x3')
+  assert shapes(one) == shapes(three) and one != three
+  with pytest.raises(UserError, match='bottleneck_stride'):
+    v2('none', bottleneck_stride='5x5')
+
+
+def test_equal_networks_are_one_key_of_a_program():
+  assert hash(v1('fixup')) == hash(v1('fixup')) and v1('fixup') == v1('fixup')
+  assert v1('fixup') != v2('fixup') and v1('fixup') != v1('fixup', kernel_init='lecun')
+
+
+def multiply_adds_of_jaxpr(jaxpr):
+  """Products in the convolutions and matrix products of a program, a scanned body counted as often as it runs."""
+  total = 0
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'conv_general_dilated':
+      kernel = equation.invars[1].aval  # [height, width, inputs, outputs]
+      total += equation.outvars[0].aval.size * kernel.size // kernel.shape[-1]
+    elif equation.primitive.name == 'dot_general':
+      ((contracted,), _), _ = equation.params['dimension_numbers']
+      total += equation.outvars[0].aval.size * equation.invars[0].aval.shape[contracted]
+    else:
+      inner = sum(map(multiply_adds_of_jaxpr, jaxprs_in_params(equation.params)))
+      total += inner * equation.params.get('length', 1)
+  return total
+
+
+@pytest.mark.parametrize('net, size, published', [
+    (v1('fixup'), 224, 3.86e9), (v1('none', bottleneck_stride='3x3'), 224, 4.09e9),
+    (v2('none'), 224, 3.86e9), (v2('none', bottleneck_stride='3x3'), 224, 4.09e9), (v2('none'), 97, None),
+    (cifar(110, 'none'), 32, None), (wide(28, 10, 'none'), 32, 5.24e9), (wide(16, 4, 'none'), 9, None),
+], ids=lambda value: getattr(value, 'title', None))
+def test_multiply_adds_are_those_of_the_program(net, size, published, monkeypatch):
+  monkeypatch.setattr(layers, 'conv_general_dilated', lax.conv_general_dilated)  # the one for CPUs fills kernels up
+  images = jnp.zeros((1, size, size, 3))
+  program = jax.make_jaxpr(partial(net.apply, train=False))(shapes(net), images)
+  counted = net.multiply_adds((size, size, 3))
+  assert counted == multiply_adds_of_jaxpr(program.jaxpr)
+  assert published is None or counted == pytest.approx(published, rel=0.005)
 
 
 def test_as_the_readme_uses_it():
@@ -208,7 +259,7 @@ def test_depth_1000_is_a_program_as_small_as_depth_16():
   """What makes it compile as fast: the jaxpr of a training step has the same number of equations at any depth."""
 
   def size(depth):
-    net = WideResNet(depth, 2, METHODS['zeroinit'], 10)
+    net = wide(depth, 2, 'zeroinit')
     loss = lambda params, images: net.apply({'params': params}, images, train=False).sum()
     return str(jax.make_jaxpr(jax.grad(loss))(shapes(net)['params'], some_images(2, 32))).count(' = ')
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit import step
+from zeroinit import resident, step
 from zeroinit.batch import draw, standardize
 from zeroinit.config import base_config
 from zeroinit.data import digits
@@ -31,7 +31,8 @@ def config_of(method, **fields):
   the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=1e-4)
+  config.update(dataset='digits', depth=16, width=1, batch_size=32, image_size=8, crop='reflect', flip=False,
+                learning_rate=1e-4)
   config.method.ghost_size = 8
   config.update(fields)
   return config
@@ -51,7 +52,7 @@ def losses(recipe, state, steps):
   values = []
   for _ in range(steps):
     state = state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-    state = step.train_steps(recipe, state, *TRAIN, int(state.step) + 1)
+    state = resident.train_steps(recipe, state, *TRAIN, int(state.step) + 1)
     values.append(float(step.means(state)['cross_entropy']))
   return np.array(values), state
 
@@ -72,9 +73,9 @@ def test_eight_devices_are_one(method):
 @pytest.mark.parametrize('method', rows(*[name for name in METHODS if name != 'batch_norm']))
 def test_micro_batches_are_one_batch(method):
   config = config_of(method)
-  state = step.train_steps(*start(config), *TRAIN, 2)
+  state = resident.train_steps(*start(config), *TRAIN, 2)
   config.micro_batches = 4
-  parts = step.train_steps(*start(config), *TRAIN, 2)
+  parts = resident.train_steps(*start(config), *TRAIN, 2)
   assert_close(parts.params, state.params, rtol=1e-5)
   assert_close(parts.batch_stats, state.batch_stats, rtol=1e-5)
   assert_close(parts.sums, state.sums, rtol=1e-5)
@@ -92,6 +93,7 @@ def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
   recipe, state = start(config)
   example = jnp.arange(16)
   batch = draw(jnp.array(TRAIN[0]), jnp.array(TRAIN[1]), example, 0, 0, 'none', False)
+  one_part = jax.tree.map(lambda x: x[None], batch)
 
   def loss(params):
     images = standardize(batch['image'], digits.MEAN, digits.STD)
@@ -102,7 +104,7 @@ def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
 
   value, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
   want = jax.tree.map(lambda w, g: w - 0.05 * g, state.params, gradient)
-  after = jax.jit(step.train_step, static_argnums=0)(recipe, state, batch)
+  after = jax.jit(step.train_step, static_argnums=0)(recipe, state, one_part)
   assert_close(after.params, want, rtol=1e-5)
   assert float(after.sums['cross_entropy'] + after.sums['l2']) == pytest.approx(float(value), rel=1e-5)
   norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
@@ -113,35 +115,35 @@ def test_any_cut_into_dispatches_gives_the_same_bits_and_nothing_is_compiled_aga
   config = config_of('zeroinit', batch_size=479)  # three steps an epoch
   recipe = recipe_of(config)
   whole, cut = step.init_state(recipe, 0.01, 0), step.init_state(recipe, 0.01, 0)
-  before = step.train_steps._cache_size()
+  before = resident.train_steps._cache_size()
   for until in (3, 6):
-    whole = step.train_steps(recipe, whole, *TRAIN, until)
+    whole = resident.train_steps(recipe, whole, *TRAIN, until)
   for until in (1, 3, 3, 5, 6, 6):  # a dispatch without updates changes nothing, at the end of an epoch either
-    cut = step.train_steps(recipe, cut, *TRAIN, until)
+    cut = resident.train_steps(recipe, cut, *TRAIN, until)
   for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
     np.testing.assert_array_equal(a, b)
   assert float(cut.sums['steps']) == 3  # of the second epoch only
 
   other = step.init_state(recipe_of(config_of('zeroinit', batch_size=479, seed=5)), 0.02, 5)
-  other = step.train_steps(recipe_of(config), other, *TRAIN, 1)
-  assert step.train_steps._cache_size() == before + 1
+  other = resident.train_steps(recipe_of(config), other, *TRAIN, 1)
+  assert resident.train_steps._cache_size() == before + 1
   assert any((a != b).any() for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(other.params), strict=True))
 
 
 def test_divergence_stops_at_its_step():
   recipe, state = start(config_of('none', learning_rate=1e4))
-  state = step.train_steps(recipe, state, *TRAIN, 80)
+  state = resident.train_steps(recipe, state, *TRAIN, 80)
   assert bool(state.diverged) and 1 < int(state.step) < 80
   stopped = int(state.step)
-  assert int(step.train_steps(recipe, state, *TRAIN, 80).step) == stopped
+  assert int(resident.train_steps(recipe, state, *TRAIN, 80).step) == stopped
 
 
 def test_a_high_loss_is_divergence_only_after_a_low_one():
   recipe, state = start(config_of('none', learning_rate=1e-9))
   params = state.params | {'classifier': {'kernel': state.params['classifier']['kernel'] * 1e6}}
-  high = step.train_steps(recipe, state.replace(params=params, settled=jnp.bool_(False)), *TRAIN, 2)
+  high = resident.train_steps(recipe, state.replace(params=params, settled=jnp.bool_(False)), *TRAIN, 2)
   assert not high.diverged and not high.settled and float(step.means(high)['cross_entropy']) > 1e3
-  high = step.train_steps(recipe, high.replace(settled=jnp.bool_(True)), *TRAIN, 9)
+  high = resident.train_steps(recipe, high.replace(settled=jnp.bool_(True)), *TRAIN, 9)
   assert high.diverged and int(high.step) == 3
 
 
@@ -152,10 +154,12 @@ def test_every_test_image_is_scored_once(devices, examples, batch_size):
   images, labels = DATA.test_images[:examples], DATA.test_labels[:examples]
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   logits = jax.jit(partial(recipe.net.apply, train=False))(variables, standardize(images, digits.MEAN, digits.STD))
-  scores = [step.score(recipe, state, *batch) for batch in step.in_batches(recipe, images, labels, batch_size)]
-  assert sum(int(correct) for correct, _ in scores) == int((logits.argmax(-1) == labels).sum())
+  scores = [step.score(recipe, state, *batch) for batch in resident.in_batches(recipe, images, labels, batch_size)]
+  assert sum(int(correct) for correct, _, _ in scores) == int((logits.argmax(-1) == labels).sum())
+  within_five = (np.argsort(-logits, -1)[:, :5] == labels[:, None]).any(-1).sum()
+  assert sum(int(within) for _, within, _ in scores) == within_five
   cross_entropy = -jax.nn.log_softmax(logits)[jnp.arange(examples), labels].sum()
-  np.testing.assert_allclose(sum(float(loss) for _, loss in scores), cross_entropy, rtol=1e-5)
+  np.testing.assert_allclose(sum(float(loss) for *_, loss in scores), cross_entropy, rtol=1e-5)
 
 
 def test_a_batch_that_the_devices_do_not_divide_uses_fewer():

@@ -31,14 +31,14 @@ def test_every_study_says_what_it_is_and_how_much(name):
   assert f'{RUNS[name]:,} runs' in document
 
 
-@pytest.mark.parametrize('name', ['table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3'])
+@pytest.mark.parametrize('name', [name for name in RUNS if name != 'digits'])
 def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
   _, document = studies.named_study(name)
   said = float(re.search(r'([\d,]+) GPU-hours', document)[1].replace(',', ''))
   assert said == pytest.approx(sum(cell.flop for cell in expand(name)) / ASSUMED_FLOPS / 3600, rel=0.02)
 
 
-@pytest.mark.parametrize('name', [name for name in RUNS if name not in ('table4', 'table5')])
+@pytest.mark.parametrize('name', RUNS)
 def test_every_cell_can_be_trained_and_has_a_name_of_its_own(name):
   cells = expand(name)
   assert len({cell.identity for cell in cells}) == len(cells) == RUNS[name]
@@ -183,7 +183,7 @@ def test_a_study_of_ones_own_with_a_method_of_ones_own(tmp_path, monkeypatch, sw
 
 @pytest.mark.parametrize('depth, width', [(16, 1), (10, 2)])
 def test_the_counted_operations_are_those_of_the_compiled_network(depth, width):
-  net = WideResNet(depth, width, METHODS['none'], 10)
+  net = WideResNet(depth=depth, width=width, method=METHODS['none'], num_classes=10)
   images = jnp.zeros((1, 32, 32, 3))
   variables = jax.eval_shape(lambda: net.init(jax.random.key(0), images, train=False))
   kernels = jax.tree.map(lambda x: jnp.zeros(x.shape), variables)

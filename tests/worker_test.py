@@ -4,7 +4,6 @@ import json
 import random
 import re
 import signal
-import socket
 import time
 
 import command
@@ -166,11 +165,7 @@ def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
 def test_four_processes_work_as_one(tmp_path, alone, cache):
   """As the hosts of a TPU pod do, through the same entry point."""
   study = begin(tmp_path / 'study')
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
-  flags = [f'--workdir={study.workdir}', f'--coordinator=localhost:{port}', '--processes=4']
-  workers = [command.start('zeroinit.worker', *flags, f'--process={i}', cache=cache) for i in range(4)]
+  workers = command.start_together(4, 'zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
   for i, worker in enumerate(workers):
     output, errors = worker.communicate(timeout=600)
     assert worker.returncode == 0, errors

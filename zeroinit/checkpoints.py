@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from zeroinit import processes
 from zeroinit.errors import UserError, first_line
 
 KEPT = 2  # the one before as well, should the newest be damaged
@@ -41,8 +42,9 @@ class Checkpoints:
           return  # the run went on from here and has not moved
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         manager.save(step, args=ocp.args.StandardSave(state), force=True)
-      checksums = json.dumps(dict(self._checksums(step)))
-      (self.directory / str(step) / CHECKSUMS).write_text(checksums)
+      if processes.is_first():
+        checksums = json.dumps(dict(self._checksums(step)))
+        (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
       reason = getattr(error, 'strerror', None) or first_line(error)
       raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written '
@@ -65,7 +67,7 @@ class Checkpoints:
     for step in steps:
       try:
         changed = self._changed(step)
-        if not changed:
+        if not processes.any_of(bool(changed)):
           with _quiet():
             return self._restore(step, sharding)
       except Exception as error:

@@ -14,7 +14,8 @@ from zeroinit.errors import UserError, first_line
 
 MISTAKE = 2  # exit code
 
-_DISTRIBUTED = flags.DEFINE_boolean('distributed', False, 'Join the other hosts of this pod, or tasks of this srun.')
+_DISTRIBUTED = flags.DEFINE_boolean('distributed', None, 'Join the other hosts of this pod, or tasks of this srun or '
+                                    'mpirun. A single run does so by itself where their presence shows.')
 _COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, to join processes by hand.')
 _PROCESSES = flags.DEFINE_integer('processes', None, 'With --coordinator: how many there are.')
 _PROCESS = flags.DEFINE_integer('process', None, 'With --coordinator: which one this is, from 0.')
@@ -40,14 +41,17 @@ def run(main):
     sys.exit(128 + signal.SIGINT)
 
 
-def join_processes():
-  """Joins the processes that the flags name; without them this process works alone."""
+def join_processes(expected=False):
+  """Joins the processes that the flags name; otherwise this one works alone.
+
+  expected: whether there are others to join even where no flag says so.
+  """
   by_hand = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   if None not in by_hand:
     processes.join(*by_hand)
   elif by_hand != (None, None, None):
     raise UserError('--coordinator=HOST:PORT, --processes=N and --process=I belong together')
-  elif _DISTRIBUTED.value:
+  elif expected if _DISTRIBUTED.value is None else _DISTRIBUTED.value:
     processes.join()
 
 

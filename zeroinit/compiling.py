@@ -1,6 +1,7 @@
 """Compiled programs: kept on disk for the other workers of a study, and counted."""
 
 import contextlib
+import re
 
 import jax
 
@@ -15,8 +16,8 @@ def keep_programs(directory):
 
 
 @contextlib.contextmanager
-def counted(name, ready=lambda: None):
-  """While open, counts how often the jitted function of that name is compiled, or its program taken from disk.
+def counted(names, ready=lambda: None):
+  """While open, counts how often jitted functions of these names are compiled, or their programs taken from disk.
 
   Yields {'compiled': int, 'from_disk': int}. ready: called each time, when the program is on disk.
   """
@@ -29,7 +30,7 @@ def counted(name, ready=lambda: None):
 
   def duration(event, seconds, fun_name='', **_):
     if event == '/jax/core/compile/backend_compile_duration':
-      if fun_name in (name, f'jit({name})', f'jit_{name}'):
+      if re.sub(r'^jit[(_]|\)$', '', fun_name) in names:
         counts['from_disk' if hits else 'compiled'] += 1
         ready()
       hits.clear()

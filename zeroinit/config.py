@@ -6,25 +6,43 @@ import math
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from zeroinit import methods
+from zeroinit import data, methods
 from zeroinit.errors import UserError
 from zeroinit.optimizer import WEIGHT_DECAY_ON
 
-# ZI, sections 3 and 4: what a run on CIFAR-10 must share with the paper's to stand beside its numbers. The rest is what
-# the paper varies. A run that is only shorter is called 'shortened', any other 'own'.
-CIFAR10_PROTOCOL = {
-    'epochs': 200.0,
-    'momentum': 0.9,
-    'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
-    'weight_decay_on': 'kernels',
-    'drop_every': 1 / 20,
-    'crop': ('reflect', 'zero'),  # the paper does not say which
-    'flip': True,
-    'dtype': 'float32',
+# What a run must share with the ZeroInit paper's to stand beside its numbers; the rest is what the paper varies.
+# Several values where the paper does not say which. A run that is only shorter is called 'shortened', any other 'own'.
+PROTOCOLS = {
+    'cifar10': {  # ZI, sections 3 and 4
+        'network': ('wide_resnet',),
+        'kernel_init': ('he', 'lecun'),
+        'epochs': (200.0,),
+        'drop_every': (1 / 20,),
+        'momentum': (0.9,),
+        'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
+        'weight_decay_on': ('kernels',),
+        'crop': ('reflect', 'zero'),
+        'flip': (True,),
+        'dtype': ('float32',),
+    },
+    'imagenet': {  # ZI, section 5
+        'network': ('resnet50_v1', 'resnet50_v2'),
+        'bottleneck_stride': ('1x1', '3x3'),
+        'kernel_init': ('he', 'lecun'),
+        'image_size': (224,),
+        'epochs': (90.0,),
+        'drop_every': (1 / 18,),
+        'momentum': (0.9,),
+        'weight_decay': (1e-4,),
+        'weight_decay_on': ('kernels',),
+        'crop': ('random_resized',),
+        'flip': (True,),
+        'dtype': ('float32', 'bfloat16'),
+    },
 }
 
 # May differ between a run and its continuation, since they change no number.
-NOT_COMPARED = ('data_dir', 'checkpoint_seconds', 'tensorboard', 'profile')
+NOT_COMPARED = ('data_dir', 'data_workers', 'checkpoint_seconds', 'tensorboard', 'profile')
 
 
 def base_config(method):
@@ -34,12 +52,17 @@ def base_config(method):
   # Data.
   config.dataset = 'cifar10'  # a file of zeroinit/data
   config.data_dir = ''  # where to look for it; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets
-  config.crop = 'reflect'  # pad by 4 pixels and crop: 'reflect', 'zero', or 'none'
+  config.data_workers = 0  # threads that decode what streams from disk; 0: one for each CPU
+  config.image_size = 32  # pixels; ImageNet is cut to any size, the others have their own
+  config.crop = 'reflect'  # pad by 4 pixels and crop: 'reflect', 'zero'; ImageNet: 'random_resized'; or 'none'
   config.flip = True  # mirror half of the training images
 
-  # Network: WRN-depth-width with a method in the place of normalization.
-  config.depth = 16
-  config.width = 4
+  # Network, with a method in the place of normalization.
+  config.network = 'wide_resnet'  # or 'cifar_resnet', 'resnet50_v1', 'resnet50_v2': see recipe.network
+  config.depth = 16  # layers; 50 for a ResNet-50
+  config.width = 4  # of a Wide-ResNet; 1 for the others
+  config.bottleneck_stride = '1x1'  # which convolution of a ResNet-50's block has the stride: the first, or '3x3'
+  config.kernel_init = 'he'  # or 'lecun', of half the variance; or 'xavier'
   config.method = method_fields(method)
   config.dtype = 'float32'  # of the computation, or 'bfloat16'; parameters and loss are float32 in both
   config.remat = False  # recompute blocks in the backward pass: less memory, more work
@@ -93,11 +116,11 @@ def protocol(config, complete):
 
   complete: whether the data set is whole.
   """
-  if config.dataset != 'cifar10' or not complete:
+  expected = PROTOCOLS.get(config.dataset)
+  if not expected or not complete:
     return 'own'
-  departs = {field for field, value in CIFAR10_PROTOCOL.items()
-             if config[field] not in (value if isinstance(value, tuple) else (value,))}
-  if departs == {'epochs'} and config.epochs < CIFAR10_PROTOCOL['epochs']:
+  departs = {field for field, values in expected.items() if config[field] not in values}
+  if departs == {'epochs'} and config.epochs < max(expected['epochs']):
     return 'shortened'
   return 'own' if departs else 'paper'
 
@@ -117,9 +140,22 @@ def check(config):
   limits = np.finfo(np.float32)
   need(float(limits.tiny) <= config.learning_rate <= float(limits.max),
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
-  for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
+  for field in ('image_size', 'batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
-  one_of('crop', 'reflect', 'zero', 'none')
+  source = data.source(config.dataset)
+  one_of('crop', *source.CROPS)
+  need(source.IMAGE_SIZE in (None, config.image_size),
+       f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
+  need(config.data_workers >= 0, f'data_workers is {config.data_workers}; it must be zero or positive')
+  one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2')
+  one_of('bottleneck_stride', '1x1', '3x3')
+  one_of('kernel_init', 'he', 'lecun', 'xavier')
+  bottlenecks = config.network.startswith('resnet50')
+  need(config.depth == 50 or not bottlenecks, f'depth is {config.depth}; a {config.network} has 50 layers')
+  need(config.width == 1 or config.network == 'wide_resnet',
+       f'width is {config.width}; a {config.network} has one width: use width=1')
+  need(config.bottleneck_stride == '1x1' or bottlenecks,
+       f'bottleneck_stride is {config.bottleneck_stride}; a {config.network} has no bottlenecks: leave it at 1x1')
   one_of('dtype', 'float32', 'bfloat16')
   one_of('weight_decay_on', *WEIGHT_DECAY_ON)
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')

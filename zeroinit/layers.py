@@ -1,7 +1,7 @@
 """What each field of a `Method` does: norm, biases, alpha, dropout, and the two rules of initialization.
 
 Parameters are named by role: `kernel` and `bias` of a convolution or the classifier, `scale` and `bias` under a module
-called `norm`, and the scalars `alpha`, `bias_before`, `bias_after`. `optimizer.py` chooses them by these names.
+whose name ends in `norm`, and the scalars, `alpha` and five biases. `optimizer.py` chooses them by these names.
 """
 
 import math
@@ -14,12 +14,19 @@ from zeroinit.convolution import conv_general_dilated
 from zeroinit.methods import INVERSE_SQRT_D, Method
 
 ZEROS = nn.initializers.zeros
-LECUN = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+# Variance * fan, which fan, distribution.
+KERNEL_INITS = {
+    'he': (2.0, 'fan_in', 'normal'),  # He et al. 2015, arXiv:1502.01852; its classifier is 'lecun'
+    'lecun': (1.0, 'fan_in', 'normal'),  # LeCun et al. 1998
+    'xavier': (1.0, 'fan_avg', 'uniform'),  # Glorot & Bengio 2010; Bjorck et al. (arXiv:1806.02375) used it
+}
 
 
-def he(scale=1.0):
-  """He et al. 2015 (arXiv:1502.01852), fan in: standard deviation scale * sqrt(2 / fan_in)."""
-  return nn.initializers.variance_scaling(2.0 * scale**2, 'fan_in', 'normal')
+def kernel_initializer(name, factor=1.0):
+  """The initializer of that row of KERNEL_INITS, its standard deviation multiplied by `factor`."""
+  scale, fan, distribution = KERNEL_INITS[name]
+  return nn.initializers.variance_scaling(scale * factor**2, fan, distribution)
 
 
 class GhostNorm(nn.Module):
@@ -41,7 +48,7 @@ class GhostNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x, train):
-    """x: [batch, ..., channels] of any float type; the statistics are float32, the result has x's type."""
+    """x: [batch, ..., channels] of any float type; the statistics are at least float32, the result has x's type."""
     channels = x.shape[-1]
     scale = self.param('scale', nn.initializers.ones, (channels,))
     bias = self.param('bias', ZEROS, (channels,))
@@ -54,7 +61,7 @@ class GhostNorm(nn.Module):
     grouped = x.reshape(len(x) // group_size, group_size, *x.shape[1:]) if train else x
     if train:
       examples_and_positions = tuple(range(1, grouped.ndim - 1))
-      wide = grouped.astype(jnp.float32)
+      wide = grouped.astype(jnp.promote_types(x.dtype, jnp.float32))
       mean = wide.mean(examples_and_positions, keepdims=True)
       # Not E[x^2] - E[x]^2: its rounding exceeds the variance of a channel that hardly varies in a small group.
       var = ((wide - mean) ** 2).mean(examples_and_positions, keepdims=True)
@@ -67,43 +74,55 @@ class GhostNorm(nn.Module):
     return normalized.astype(x.dtype).reshape(x.shape)
 
 
+def normalize(method, x, train, *, name):
+  """x after the norm of the method, or x itself where it has none."""
+  if method.norm == 'none':
+    return x
+  return GhostNorm(method.ghost_size if method.norm == 'ghost' else None, name=name)(x, train)
+
+
+def add_scalar(module, name, x):
+  """x plus one trained number, a parameter of `module` that starts at 0."""
+  return x + module.param(name, ZEROS, ()).astype(x.dtype)
+
+
 class Activation(nn.Module):
-  """(norm), (+ scalar bias), ReLU, (+ scalar bias): what comes before every convolution, and before the pooling.
+  """(norm), (+ scalar bias), ReLU, (+ scalar bias): what comes before a convolution, and before the pooling of a V2.
 
   The two scalars are Fixup's (arXiv:1901.09321, rule 4): one before each ReLU, one before each convolution.
+
+  Attributes:
+    then_conv: whether the second scalar has its place here; a V1 stem leaves it to the first block.
   """
 
   method: Method
+  then_conv: bool = True
 
   @nn.compact
   def __call__(self, x, train):
-    if self.method.norm != 'none':
-      x = GhostNorm(self.method.ghost_size if self.method.norm == 'ghost' else None, name='norm')(x, train)
-    if self.method.biases == 'scalar':
-      x = x + self.param('bias_before', ZEROS, ()).astype(x.dtype)
-    x = nn.relu(x)
-    if self.method.biases == 'scalar':
-      x = x + self.param('bias_after', ZEROS, ()).astype(x.dtype)
-    return x
+    scalars = self.method.biases == 'scalar'
+    x = normalize(self.method, x, train, name='norm')
+    x = nn.relu(add_scalar(self, 'bias_before', x) if scalars else x)
+    return add_scalar(self, 'bias_after', x) if scalars and self.then_conv else x
 
 
-def conv(method, features, size, stride, *, name, dtype, kernel_init=None):
+def conv(method, features, size, stride, *, name, dtype, kernel_init):
   """size x size convolution, padded by (size - 1) / 2 on both sides, with a bias per channel where the method has one.
 
   Symmetric padding is the original's; 'SAME' would put the odd pixel of a strided convolution on the other side.
   """
   return nn.Conv(features, (size, size), (stride, stride), padding=(size - 1) // 2, name=name, dtype=dtype,
-                 use_bias=method.biases == 'channel', kernel_init=kernel_init or he(),
+                 use_bias=method.biases == 'channel', kernel_init=kernel_init,
                  conv_general_dilated=conv_general_dilated)
 
 
-def branch_inits(method, convs, num_blocks):
+def branch_inits(method, convs, num_blocks, kernel_init):
   """Initializers of the `convs` kernels of one residual branch, in a network of num_blocks blocks.
 
-  Fixup's rules 1 and 2 (arXiv:1901.09321, section 3.2): the last kernel zero, the others He * L^(-1/(2m-2)).
+  Fixup's rules 1 and 2 (arXiv:1901.09321, section 3.2): the last kernel zero, the others scaled by L^(-1/(2m-2)).
   """
-  first = he(num_blocks ** (-1 / (2 * convs - 2)) if method.depth_init else 1.0)
-  return [first] * (convs - 1) + [ZEROS if method.zero_init else he()]
+  first = kernel_initializer(kernel_init, num_blocks ** (-1 / (2 * convs - 2)) if method.depth_init else 1.0)
+  return [first] * (convs - 1) + [ZEROS if method.zero_init else kernel_initializer(kernel_init)]
 
 
 def initial_alpha(method, num_blocks):
@@ -122,7 +141,8 @@ def dropout(rate, features, key, example):
   return jnp.where(keep, features / (1 - rate), 0)
 
 
-def classifier(method, num_classes, *, name):
+def classifier(method, num_classes, kernel_init, *, name):
   """Linear layer. It has a bias wherever the method has any bias or norm: 'none' is a network without any."""
+  linear = kernel_initializer('lecun' if kernel_init == 'he' else kernel_init)  # no ReLU follows, so no factor 2
   return nn.Dense(num_classes, name=name, use_bias=method.norm != 'none' or method.biases != 'none',
-                  kernel_init=ZEROS if method.zero_init else LECUN)
+                  kernel_init=ZEROS if method.zero_init else linear)

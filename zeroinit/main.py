@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from zeroinit import command_line
+from zeroinit import command_line, processes
 from zeroinit.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
@@ -23,7 +23,7 @@ flags.adopt_module_key_flags(command_line)  # so that --help shows them
 
 
 def main(argv):
-  command_line.join_processes()
+  command_line.join_processes(expected=processes.expects_others())
   from zeroinit.train import Stopped, train  # takes a second to import, and --help need not wait for it
 
   overrides = config_flags.get_override_values(flags.FLAGS['config'])

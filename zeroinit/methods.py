@@ -1,7 +1,7 @@
 """What is compared: each method is a row of METHODS. Read this file first.
 
 A row says what a residual network does instead of (or with) batch normalization. The network itself is
-one visible line, `shortcut + alpha * h`, in `resnet.py`; what each field does there is in `layers.py`.
+one visible line, `shortcut + alpha * h`, in `blocks.py`; what each field does there is in `layers.py`.
 Adding one's own method is adding a row.
 
 ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321).
@@ -28,9 +28,10 @@ class Method:
   biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
   alpha: float | str | None = None  # initial multiplier of every residual branch, trained; None: no multiplier
   merge_scale: float = 1.0  # fixed factor on (shortcut + branch)
+  merge_bias: bool = False  # one trained scalar on (shortcut + branch), before the last ReLU of a V1 block
   dropout: float = 0.0  # probability of dropping a pooled feature before the classifier
   zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
-  depth_init: bool = False  # FX rule 2: the other convolutions of a branch start at He * L^(-1/(2m-2))
+  depth_init: bool = False  # FX rule 2: the other convolutions of a branch start scaled by L^(-1/(2m-2))
   scalar_rate: float = 1.0  # learning rate of alpha and the scalar biases, relative to the rest
 
   def __post_init__(self):
@@ -67,6 +68,8 @@ METHODS = {
     'biases_dropout': Method(biases='channel', dropout=0.6),
     'zeroinit': Method(biases='channel', dropout=0.6, alpha=0.0),  # SK: regularized SkipInit
     'zeroinit_no_dropout': Method(biases='channel', alpha=0.0),
+    # ZI, Table 5: what ZeroInit lacks in a V1 network, whose shortcut is not linear.
+    'zeroinit_scalar_bias': Method(biases='channel', dropout=0.6, alpha=0.0, merge_bias=True),
     # SK: is it the multiplier, or that the branch starts small?
     'skipinit_alpha_1': Method(alpha=1.0),
     'skipinit_alpha_inverse_sqrt_d': Method(alpha=INVERSE_SQRT_D),

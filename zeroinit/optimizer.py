@@ -1,6 +1,6 @@
 """Heavy-ball SGD by the paper's protocol: the schedule, L2, and groups of parameters chosen by name.
 
-Names, never ranks: under the scan of `resnet.Stage` a bias is a matrix and alpha a vector.
+Names, never ranks: under the scan of `blocks.Stage` a bias is a matrix and alpha a vector.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ import optax
 
 from zeroinit.errors import UserError
 
-SCALARS = ('alpha', 'bias_before', 'bias_after')
+SCALARS = ('alpha', 'bias_before', 'bias_after', 'input_bias', 'merge_bias', 'pooled_bias')
 WEIGHT_DECAY_ON = {
     'kernels': lambda path: path[-1] == 'kernel',
-    'all_but_norm': lambda path: 'norm' not in path,
+    'all_but_norm': lambda path: not any(name.endswith('norm') for name in path),
     'all': lambda path: True,
 }
 

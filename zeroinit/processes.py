@@ -4,6 +4,7 @@ Every process runs the same program on the same global arrays. What may differ b
 signals, has to be agreed on before it decides what the program does next, or they wait for each other for ever.
 """
 
+import os
 import signal
 
 import jax
@@ -31,6 +32,15 @@ def join(coordinator=None, count=None, index=None):
                     '--coordinator=HOST:PORT and --processes=N, and its own --process=I') from error
   # jax now waits for SIGTERM to tell the other processes. Here they tell each other: see `any_of`.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def expects_others():
+  """Whether others were started with this process, to work as one: by srun, by MPI, or on a TPU pod under Kubernetes.
+
+  The hosts of a pod of TPU virtual machines cannot be told from a single one.
+  """
+  tasks = [int(os.environ.get(name, 1)) for name in ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')]
+  return max(tasks) > 1 or ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
 
 
 def count():

@@ -46,22 +46,21 @@ class Progress:
     if self._status:
       self._status.update(line)
 
-  def moved(self, step, learning_rate, images_per_second):
+  def moved(self, step, learning_rate, images_per_second, waited_for_data):
     """Moves the line, where there is one."""
     if self._status:
       self._status.update(f'epoch {step / self.steps_per_epoch:.2f} of {self.steps / self.steps_per_epoch:g}  '
-                          f'{self._accuracy}rate {learning_rate:.3g}  {images_per_second:,.0f} images/s  '
+                          f'{self._accuracy}rate {learning_rate:.3g}  {_speed(images_per_second, waited_for_data)}'
                           f'{self.time_left(step)}')
 
   def evaluated(self, record):
     """One line for one evaluation; `record` is a line of metrics.jsonl."""
     loss = 'overflow' if record['train_loss'] is None else f'{record["train_loss"]:.4f}'
-    speed = record['images_per_second']
+    speed = _speed(record['images_per_second'], record.get('waited_for_data'))
     self._accuracy = f'test accuracy {record["test_accuracy"]:.4f}  '
     self.say(f'epoch {record["epoch"]:6.2f} of {self.steps / self.steps_per_epoch:g}  '
              f'{self._accuracy}train loss {loss}  '
-             f'rate {record["learning_rate"]:.3g}  '
-             + (f'{speed:,.0f} images/s  ' if speed else '') + self.time_left(record['step']))
+             f'rate {record["learning_rate"]:.3g}  {speed}{self.time_left(record["step"])}')
 
   def time_left(self, step):
     """'1:02:03 left', by the mean speed since `start`."""
@@ -72,6 +71,14 @@ class Progress:
       return ''
     seconds = (time.monotonic() - started) / (step - first) * (self.steps - step)
     return duration(seconds) + ' left'
+
+
+def _speed(images_per_second, waited_for_data):
+  """'1,234 images/s  ', and the share of time in which the devices waited for data, where they may."""
+  if not images_per_second:
+    return ''
+  waited = '' if waited_for_data is None else f'{waited_for_data:.0%} waiting for data  '
+  return f'{images_per_second:,.0f} images/s  {waited}'
 
 
 def duration(seconds):

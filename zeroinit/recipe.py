@@ -12,7 +12,7 @@ from zeroinit import data, processes
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.optimizer import Schedule, halving
-from zeroinit.resnet import WideResNet
+from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 
 
 class DoesNotDivide(UserError):
@@ -60,9 +60,23 @@ class Recipe:
 
 def network(config):
   """The network that a config describes."""
-  dtype = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype]
-  num_classes = data.source(config.dataset).NUM_CLASSES
-  return WideResNet(config.depth, config.width, method_of(config), num_classes, dtype, config.remat)
+  shared = {'method': method_of(config), 'num_classes': data.source(config.dataset).NUM_CLASSES,
+            'dtype': {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype], 'remat': config.remat,
+            'kernel_init': config.kernel_init}
+  match config.network:
+    case 'wide_resnet':
+      return WideResNet(depth=config.depth, width=config.width, **shared)
+    case 'cifar_resnet':
+      return CifarResNet(depth=config.depth, **shared)
+    case 'resnet50_v1':
+      return ResNet50V1(bottleneck_stride=config.bottleneck_stride, **shared)
+    case 'resnet50_v2':
+      return ResNet50V2(bottleneck_stride=config.bottleneck_stride, **shared)
+
+
+def image_shape(config):
+  """(height, width, channels) of what the network sees."""
+  return config.image_size, config.image_size, data.source(config.dataset).CHANNELS
 
 
 def make_recipe(config, train_examples, devices=None):
@@ -86,6 +100,6 @@ def make_recipe(config, train_examples, devices=None):
       schedule=halving(config.epochs, config.batch_size, config.drop_every, train_examples),
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
-      crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=source.IMAGE_SHAPE,
+      crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),
       # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
       mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))

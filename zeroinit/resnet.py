@@ -1,168 +1,68 @@
-"""Residual networks: the block, the scanned stage, and Wide-ResNet (arXiv:1605.07146)."""
+"""Residual networks: Wide-ResNet, ResNet-50 in both forms, and the CIFAR ResNet that ResNet-110 is."""
 
-import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Conv, Stage, basic, bottleneck, projection
 from zeroinit.errors import UserError
-from zeroinit.layers import Activation, branch_inits, classifier, conv, dropout, initial_alpha
+from zeroinit.layers import KERNEL_INITS, Activation, add_scalar, classifier, conv, dropout, kernel_initializer
 from zeroinit.methods import Method
 
 
-@dataclasses.dataclass(frozen=True)
-class Conv:
-  """One convolution of a residual branch: size x size, to `features` channels."""
-
-  features: int
-  size: int
-  stride: int = 1
-
-
-def basic(features, stride):
-  """The branch of Wide-ResNet: two 3x3 convolutions."""
-  return (Conv(features, 3, stride), Conv(features, 3))
-
-
-class BlockV2(nn.Module):
-  """Pre-activation block: shortcut + alpha * f(x), where f repeats (norm, ReLU, convolution).
-
-  Where the shape changes, the shortcut is a 1x1 convolution of the first activation, which it shares with the branch.
+class ResNet(nn.Module, kw_only=True):
+  """A stem, stages of residual blocks, and a head; each network below says which.
 
   Attributes:
-    convs: the convolutions of the branch, in order.
-    method: what takes the place of normalization.
-    num_blocks: residual blocks in the whole network; Fixup's initialization and alpha = 1/sqrt(d) look at it.
-    dtype: of the computation; parameters are float32.
-  """
-
-  convs: tuple[Conv, ...]
-  method: Method
-  num_blocks: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x, train):
-    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
-    method, features = self.method, self.convs[-1].features
-    stride = max(spec.stride for spec in self.convs)
-    inits = branch_inits(method, len(self.convs), self.num_blocks)
-    shortcut = h = x
-    for i, (spec, init) in enumerate(zip(self.convs, inits, strict=True), 1):
-      h = Activation(method, name=f'relu{i}')(h, train)
-      if i == 1 and (x.shape[-1] != features or stride != 1):
-        shortcut = conv(method, features, 1, stride, name='shortcut', dtype=self.dtype)(h)
-      h = conv(method, spec.features, spec.size, spec.stride, name=f'conv{i}', dtype=self.dtype, kernel_init=init)(h)
-    alpha = 1.0
-    if method.alpha is not None:
-      start = nn.initializers.constant(initial_alpha(method, self.num_blocks))
-      alpha = self.param('alpha', start, ()).astype(h.dtype)
-    return method.merge_scale * (shortcut + alpha * h)
-
-
-class Stage(nn.Module):
-  """`length` blocks at one resolution. The first may change the shape; the others are equal and share one scanned body.
-
-  The parameters of the scanned blocks have a leading axis, so `rest/alpha` is a vector over blocks, and tracing and
-  compiling take as long at 1000 layers as at 16.
-
-  Attributes:
-    layout: (features, stride) -> the convolutions of a block.
-    remat: recompute the inside of a block in the backward pass instead of storing it: less memory, more work.
-    method, num_blocks, dtype: of every block.
-  """
-
-  layout: Callable[[int, int], tuple[Conv, ...]]
-  features: int
-  stride: int
-  length: int
-  method: Method
-  num_blocks: int
-  dtype: Any = jnp.float32
-  remat: bool = False
-
-  @nn.compact
-  def __call__(self, x, train):
-    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
-    shared = {'method': self.method, 'num_blocks': self.num_blocks, 'dtype': self.dtype}
-    block = nn.remat(BlockV2, static_argnums=(2,)) if self.remat else BlockV2
-    x = block(self.layout(self.features, self.stride), **shared, name='first')(x, train)
-    if self.length > 1:
-      scan = nn.scan(lambda block, x, _: (block(x, train), None), length=self.length - 1,
-                     variable_axes={'params': 0, 'batch_stats': 0}, split_rngs={'params': True})
-      # Inside a scan the compiler cannot undo remat, so the barriers against that are not needed.
-      block = nn.remat(BlockV2, static_argnums=(2,), prevent_cse=False) if self.remat else BlockV2
-      x, _ = scan(block(self.layout(self.features, 1), **shared, name='rest'), x, None)
-    return x
-
-
-STAGES = ((16, 1), (32, 2), (64, 2))  # of a Wide-ResNet: channels at width 1, and stride
-
-
-class WideResNet(nn.Module):
-  """WRN-depth-width for small images (arXiv:1605.07146): three stages of (depth - 4) / 6 blocks.
-
-  Channels are 16, 32 and 64 times `width`; the second and third stage halve the resolution.
-
-  Attributes:
-    depth: convolutional layers, 6n + 4.
-    width: 1 or more.
     method: a row of METHODS, or one's own.
     num_classes: size of the output.
-    dtype: of the computation, jnp.float32 or jnp.bfloat16. Parameters, statistics and logits are float32.
+    dtype: of the computation, jnp.float32 or jnp.bfloat16; or jnp.float64, where jax allows it, as a reference.
+      Parameters are float32; statistics and logits at least that.
     remat: see Stage.
+    kernel_init: distribution of the kernels at the start, 'he', 'lecun' or 'xavier': see `layers.kernel_initializer`.
 
   Raises:
-    UserError: depth or width is none that this network has.
+    UserError: an attribute has a value that does not exist.
   """
 
-  depth: int
-  width: int
   method: Method
   num_classes: int
   dtype: Any = jnp.float32
   remat: bool = False
+  kernel_init: str = 'he'
+
+  # Each network has a title, `stages` (of every stage, for every block, the convolutions of its branch), and of these:
+  block = BlockV2  # decides whether the stem and the head are those of V1 or V2
+  stem = Conv(16, 3)
+  pools = False  # whether the stem ends with a 3x3 max pool of stride 2
 
   def __post_init__(self):
-    if self.depth < 10 or (self.depth - 4) % 6:
-      below = max(10, self.depth - (self.depth - 4) % 6)
-      raise UserError(f'depth is {self.depth}; a Wide-ResNet has 6n + 4 layers: 10, 16, 22, ..., near yours '
-                      f'{below} or {below + 6}')
-    if not 1 <= self.width <= 1000 or self.depth > 1_000_000:
-      raise UserError(f'depth is {self.depth} and width is {self.width}; a width from 1 to 1000 and a depth of up to a '
-                      'million are the most that could be built')
+    if self.kernel_init not in KERNEL_INITS:
+      raise UserError(f'kernel_init is {self.kernel_init!r}; it must be one of: {", ".join(KERNEL_INITS)}')
     super().__post_init__()
 
   @property
   def num_blocks(self):
     """d of the papers: residual blocks, not layers."""
-    return (self.depth - 4) // 2
-
-  @property
-  def title(self):
-    return f'WRN-{self.depth}-{self.width}'
+    return sum(map(len, self.stages))
 
   def multiply_adds(self, image_shape):
     """Multiplications with additions in convolutions and classifier, for one image (height, width, channels)."""
-    height, width, channels = image_shape
-    total = height * width * 9 * channels * 16
-    channels = 16
-    for features, stride in STAGES:
-      features *= self.width
-      for block in range(self.num_blocks // 3):
-        specs = basic(features, stride if block == 0 else 1)
-        inputs = channels
-        height, width = -(-height // specs[0].stride), -(-width // specs[0].stride)
-        for spec in specs:
-          total += height * width * spec.size**2 * inputs * spec.features
-          inputs = spec.features
-        if channels != features or specs[0].stride != 1:
-          total += height * width * channels * features  # the shortcut
-        channels = features
-    return total + channels * self.num_classes
+    total, shape = self.stem.multiply_adds(image_shape), self.stem.output_shape(image_shape)
+    if self.pools:
+      shape = Conv(shape[-1], 3, 2).output_shape(shape)
+    for stage in self.stages:
+      for convs in stage:
+        projected = projection(convs, shape[-1])
+        if projected and self.block.projects:
+          total += projected.multiply_adds(shape)
+        for spec in convs:
+          total += spec.multiply_adds(shape)
+          shape = spec.output_shape(shape)
+    return total + shape[-1] * self.num_classes
 
   @nn.compact
   def __call__(self, images, train, example=None):
@@ -177,16 +77,135 @@ class WideResNet(nn.Module):
     Returns:
       float32 [batch, num_classes].
     """
-    method = self.method
-    x = conv(method, 16, 3, 1, name='stem', dtype=self.dtype)(images)
-    for i, (features, stride) in enumerate(STAGES, 1):
-      x = Stage(basic, features * self.width, stride, self.num_blocks // 3, method, self.num_blocks, self.dtype,
-                self.remat, name=f'stage{i}')(x, train)
-    x = Activation(method, name='relu')(x, train)
-    x = x.astype(jnp.float32).mean((1, 2))
+    method, before = self.method, self.block is BlockV2  # activation before the branches, or after them
+    x = conv(method, self.stem.features, self.stem.size, self.stem.stride, name='stem', dtype=self.dtype,
+             kernel_init=kernel_initializer(self.kernel_init))(images)
+    if not before:
+      x = Activation(method, then_conv=False, name='stem_relu')(x, train)
+    if self.pools:
+      x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    for i, convs in enumerate(self.stages, 1):
+      x = Stage(self.block, convs, method, self.num_blocks, self.dtype, self.remat, self.kernel_init,
+                name=f'stage{i}')(x, train)
+    if before:
+      x = Activation(method, name='relu')(x, train)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+    if not before and method.biases == 'scalar':
+      x = add_scalar(self, 'pooled_bias', x)
     if train and method.dropout:
       x = dropout(method.dropout, x, self.make_rng('dropout'), jnp.arange(len(x)) if example is None else example)
-    return classifier(method, self.num_classes, name='classifier')(x)
+    return classifier(method, self.num_classes, self.kernel_init, name='classifier')(x)
+
+
+SMALL = ((16, 1), (32, 2), (64, 2))  # stages of the networks for small images: channels, and stride
+
+
+class WideResNet(ResNet, kw_only=True):
+  """WRN-depth-width for small images (arXiv:1605.07146): three stages of (depth - 4) / 6 blocks.
+
+  Channels are 16, 32 and 64 times `width`; the second and third stage halve the resolution.
+
+  Attributes:
+    depth: convolutional layers, 6n + 4.
+    width: 1 or more.
+  """
+
+  depth: int
+  width: int
+
+  def __post_init__(self):
+    _check_depth(self.depth, 4, 'Wide-ResNet')
+    if not 1 <= self.width <= 1000:
+      raise UserError(f'width is {self.width}; a width from 1 to 1000 is the most that could be built')
+    super().__post_init__()
+
+  @property
+  def title(self):
+    return f'WRN-{self.depth}-{self.width}'
+
+  @property
+  def stages(self):
+    return tuple(_stage(basic, features * self.width, stride, (self.depth - 4) // 6) for features, stride in SMALL)
+
+
+class CifarResNet(ResNet, kw_only=True):
+  """He et al.'s ResNet for small images (arXiv:1512.03385, section 4.2): three stages of (depth - 2) / 6 V1 blocks.
+
+  Channels are 16, 32 and 64; the second and third stage halve the resolution, and their shortcuts have no parameters.
+
+  Attributes:
+    depth: convolutional layers and the classifier, 6n + 2; shortcuts are not counted.
+  """
+
+  depth: int = 110
+  num_classes: int = 10
+
+  block = BlockV1OptionA
+
+  def __post_init__(self):
+    _check_depth(self.depth, 2, 'CIFAR ResNet')
+    super().__post_init__()
+
+  @property
+  def title(self):
+    return f'ResNet-{self.depth}'
+
+  @property
+  def stages(self):
+    return tuple(_stage(basic, features, stride, (self.depth - 2) // 6) for features, stride in SMALL)
+
+
+class ResNet50(ResNet, kw_only=True):
+  """What both forms have in common: 3, 4, 6 and 3 bottlenecks, of 256 to 2048 channels.
+
+  Attributes:
+    bottleneck_stride: which convolution of a bottleneck has the stride, the first ('1x1', the original) or '3x3'.
+  """
+
+  num_classes: int = 1000
+  bottleneck_stride: str = '1x1'
+
+  stem = Conv(64, 7, 2)
+  pools = True
+
+  def __post_init__(self):
+    if self.bottleneck_stride not in ('1x1', '3x3'):
+      raise UserError(f"bottleneck_stride is {self.bottleneck_stride!r}; it must be '1x1' or '3x3'")
+    super().__post_init__()
+
+  @property
+  def stages(self):
+    layout = partial(bottleneck, strided=self.bottleneck_stride)
+    return tuple(_stage(layout, *stage) for stage in ((64, 1, 3), (128, 2, 4), (256, 2, 6), (512, 2, 3)))
+
+
+class ResNet50V1(ResNet50):
+  """The original ResNet-50 (arXiv:1512.03385): every scale of a norm starts at 1."""
+
+  block = BlockV1
+  title = 'ResNet-50-V1'
+
+
+class ResNet50V2(ResNet50):
+  """ResNet-50 with pre-activation (arXiv:1603.05027), also of the first block: the stem has no norm and no ReLU."""
+
+  title = 'ResNet-50-V2'
+
+
+def _stage(layout, width, stride, length):
+  """The convolutions of each of `length` blocks, the first of which has the stride."""
+  return (layout(width, stride),) + (layout(width, 1),) * (length - 1)
+
+
+def _check_depth(depth, outside, network):
+  """Refuses a depth that is not 6n layers and those `outside` the stages."""
+  first = 6 + outside
+  if depth < first or (depth - outside) % 6:
+    below = max(first, depth - (depth - outside) % 6)
+    raise UserError(f'depth is {depth}; a {network} has 6n + {outside} layers: {first}, {first + 6}, {first + 12}, '
+                    f'..., near yours {below} or {below + 6}')
+  if depth > 1_000_000:
+    raise UserError(f'depth is {depth}; a million layers are the most that could be built')
 
 
 def alphas(params):

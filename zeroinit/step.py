@@ -1,4 +1,4 @@
-"""State -> `train_step(recipe, state, batch)` -> State: one update of the network, and many of them in one dispatch.
+"""State -> `train_step(recipe, state, batch)` -> State: one update of the network; and scoring it.
 
 Arrays are placed on one mesh axis 'data' with `NamedSharding`, under plain `jax.jit`: the program means the same on
 1, 2 or 8 devices, and batch norm means the global batch.
@@ -70,9 +70,9 @@ _init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={'xla_ba
 
 
 def train_step(recipe, state, batch):
-  """One update by the mean cross-entropy of the batch plus L2. batch: see `zeroinit.batch`.
+  """One update by the mean cross-entropy of the batch plus L2: v <- momentum * v + gradient, w <- w - rate * v.
 
-  v <- momentum * v + gradient, w <- w - rate * v.
+  batch: see `zeroinit.batch`; its arrays are [micro_batches, batch / micro_batches, ...].
   """
   cross_entropy, gradient, batch_stats = _gradient(recipe, state, batch)
   l2, l2_gradient = jax.value_and_grad(l2_penalty)(state.params, recipe.weight_decay, recipe.weight_decay_on)
@@ -108,63 +108,31 @@ def _gradient(recipe, state, batch):
     (cross_entropy, batch_stats), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, part)
     return jax.tree.map(jnp.add, total, (cross_entropy, gradient, batch_stats)), None
 
-  parts = jax.tree.map(lambda x: x.reshape(recipe.micro_batches, -1, *x.shape[1:]), batch)
-  parts = lax.with_sharding_constraint(parts, recipe.divided(axis=1))
   nothing = jax.tree.map(jnp.zeros_like, (jnp.float32(0), state.params, state.batch_stats))
-  total, _ = lax.scan(accumulate, nothing, parts)
+  total, _ = lax.scan(accumulate, nothing, batch)
   return jax.tree.map(lambda x: x / recipe.micro_batches, total)
-
-
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def train_steps(recipe, state, images, labels, until):
-  """Updates from state.step to `until`, which must not lie beyond the epoch's end; fewer where the run diverges.
-
-  images: uint8 [n, height, width, channels], the whole training set; labels: int32 [n]. The state is given up.
-  """
-  epoch = state.step // recipe.schedule.steps_per_epoch
-  first = epoch * recipe.schedule.steps_per_epoch
-  order = batches.epoch_order(state.seed, epoch, len(images))
-  begins = (state.step == first) & (until > state.step)
-  state = state.replace(sums=jax.tree.map(lambda x: jnp.where(begins, 0, x), state.sums))
-
-  def update(state):
-    place = (state.step - first) * recipe.batch_size
-    example = lax.dynamic_slice_in_dim(order, place, recipe.batch_size)
-    example = lax.with_sharding_constraint(example, recipe.divided())
-    batch = batches.draw(images, labels, example, state.seed, epoch, recipe.crop, recipe.flip)
-    return train_step(recipe, state, batch)
-
-  state = lax.while_loop(lambda state: (state.step < until) & ~state.diverged, update, state)
-  return lax.with_sharding_constraint(state, recipe.replicated)
 
 
 @partial(jax.jit, static_argnums=0)
 def score(recipe, state, images, labels):
-  """Number of images classified correctly, and the sum of their cross-entropies, in evaluation mode.
+  """Sums over a batch, in evaluation mode: images classified correctly, correctly within the first five, cross-entropy.
 
   images: uint8 [batch, height, width, channels]; labels: int32 [batch], negative where an image only fills the batch.
   """
   images, labels = lax.with_sharding_constraint((images, labels), recipe.divided())
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   logits = recipe.net.apply(variables, batches.standardize(images, recipe.mean, recipe.std), train=False)
-  cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
-  correct = (labels >= 0) & (logits.argmax(-1) == labels)
-  sums = correct.sum(), jnp.where(labels >= 0, cross_entropy, 0).sum()
+  counts, label = labels >= 0, jnp.maximum(labels, 0)
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+  higher = (logits > jnp.take_along_axis(logits, label[:, None], 1)).sum(1)  # classes preferred to the true one
+  sums = [jnp.where(counts, x, 0).sum() for x in (logits.argmax(-1) == label, higher < 5, cross_entropy)]
   return lax.with_sharding_constraint(sums, recipe.replicated)
 
 
-def in_batches(recipe, images, labels, batch_size):
-  """A test set cut into batches for `score`, on the devices; the last is filled up, so that each image counts once.
-
-  Returns a list of (images, labels). A batch is rounded up to a multiple of the device count.
-  """
-  devices = recipe.mesh.size
-  batch_size = -(-min(batch_size, len(images)) // devices) * devices
-  missing = -len(images) % batch_size
-  images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-  labels = np.concatenate([labels, np.full(missing, -1, labels.dtype)])
-  starts = range(0, len(images), batch_size)
-  return [jax.device_put((images[i : i + batch_size], labels[i : i + batch_size]), recipe.divided()) for i in starts]
+def restart_sums(recipe, state, until):
+  """The state, with its sums at 0 where it is about to begin an epoch."""
+  begins = (state.step % recipe.schedule.steps_per_epoch == 0) & (until > state.step)
+  return state.replace(sums=jax.tree.map(lambda x: jnp.where(begins, 0, x), state.sums))
 
 
 def means(state):

@@ -18,7 +18,7 @@ from zeroinit import data, runs
 from zeroinit.config import check, method_label, method_of, protocol
 from zeroinit.errors import UserError, first_line
 from zeroinit.optimizer import halving
-from zeroinit.recipe import network
+from zeroinit.recipe import image_shape, network
 
 # Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
 # the learning rate is tuned for each setting apart.
@@ -284,7 +284,7 @@ def make_cell(config_file, overrides, named=()):
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
               network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
               protocol=protocol(config, complete=True), whole_epochs=_load_config(config_file, {}).epochs,
-              images=images, flop=6.0 * net.multiply_adds(source.IMAGE_SHAPE) * images)
+              images=images, flop=6.0 * net.multiply_adds(image_shape(config)) * images)
 
 
 def extended(cells, rates):

@@ -15,8 +15,10 @@ from zeroinit.events import Events
 from zeroinit.layers import initial_alpha
 from zeroinit.progress import Progress
 from zeroinit.recipe import make_recipe
+from zeroinit.resident import Resident
 from zeroinit.resnet import alphas
-from zeroinit.step import in_batches, init_state, means, score, train_steps
+from zeroinit.step import init_state, means, score
+from zeroinit.stream import Stream
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
 _OUTCOME = ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'gradient_norm')
@@ -68,10 +70,15 @@ class _Training:
     self.config, self.run = config, run
     self.began = time.monotonic()
     self.dataset = data.source(config.dataset).load(config.data_dir)
-    self.recipe = make_recipe(config, len(self.dataset.train_images))
+    self.recipe = make_recipe(config, self.dataset.train_examples)
     self.schedule = self.recipe.schedule
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
+
+  @property
+  def _many_classes(self):
+    """Whether it means something that the true class is among the first five."""
+    return self.recipe.net.num_classes > 10
 
   def to_the_end(self, overrides, stop_signals, still_held):
     """Goes on with the run, or begins it, until it is done or has diverged, and returns its result.
@@ -126,18 +133,20 @@ class _Training:
       self.events = self.closing.enter_context(Events(self.run.workdir, self.step))
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
 
-    self.train_set = jax.device_put((dataset.train_images, dataset.train_labels), recipe.replicated)
-    self.test_set = in_batches(recipe, dataset.test_images, dataset.test_labels, config.eval_batch_size)
+    if isinstance(dataset, data.StreamedDataset):
+      self.feed = Stream(recipe, dataset, config, self.step)
+    else:
+      self.feed = Resident(recipe, dataset, config.eval_batch_size)
+    self.closing.callback(self.feed.close)
     self.progress.doing('compiling')
     compiling = time.monotonic()
-    self.state = train_steps(recipe, self.state, *self.train_set, until=self.step)  # no update yet
-    jax.block_until_ready(self.state)
+    self.state = jax.block_until_ready(self.feed.compile(self.state))
     self.progress.say(f'compiled in {time.monotonic() - compiling:.1f} s')
 
     self.saved_at = time.monotonic()
     self.profile = self.closing.enter_context(_Profile(self.run.workdir / 'profile')) if config.profile else None
     self.updates = 1  # in the next dispatch
-    self.images, self.images_seconds = 0, 0.0  # trained on since the last evaluation, and how long that took
+    self._measure_speed()
     self.progress.start(self.step)
 
   def _advance(self):
@@ -149,14 +158,14 @@ class _Training:
     if self.profile:
       self.profile.dispatch()
     started = time.monotonic()
-    self.state = jax.block_until_ready(train_steps(self.recipe, self.state, *self.train_set, until=until))
+    self.state = jax.block_until_ready(self.feed.train(self.state, until))
     took = time.monotonic() - started
     done = int(self.state.step) - self.step
     self.step += done
     self.images += done * self.config.batch_size
     self.images_seconds += took
     self.updates = max(1, min(8 * self.updates, round(done * DISPATCH_SECONDS / took)))
-    self.progress.moved(self.step, self._rate(), self.images / self.images_seconds)
+    self.progress.moved(self.step, self._rate(), self.images / self.images_seconds, self._waited())
 
   def _stopping(self):
     """Number of the signal by which any process was asked to stop, or 0."""
@@ -172,13 +181,14 @@ class _Training:
   def _evaluate(self):
     """Scores the test set and writes the record of this step, unless asked to stop before the end."""
     self.progress.doing('evaluating')
-    correct, cross_entropy = 0, 0.0
-    for images, labels in self.test_set:
+    correct, within_five, cross_entropy = 0, 0, 0.0
+    for images, labels in self.feed.test_batches():
       scores = score(self.recipe, self.state, images, labels)
-      correct, cross_entropy = correct + int(scores[0]), cross_entropy + float(scores[1])
+      correct, within_five = correct + int(scores[0]), within_five + int(scores[1])
+      cross_entropy += float(scores[2])
       if self._stopping():
         return
-    examples = len(self.dataset.test_labels)
+    examples = self.dataset.test_examples
     record = {
         'step': self.step, 'epoch': self.step / self.schedule.steps_per_epoch, **self._train_means(),
         'test_accuracy': correct / examples, 'test_loss': cross_entropy / examples,
@@ -186,6 +196,10 @@ class _Training:
         'images_per_second': self.images / self.images_seconds if self.images else None,
         'seconds': self.seconds_before + time.monotonic() - self.began,
     }
+    if self._many_classes:
+      record['test_top5_accuracy'] = within_five / examples
+    if self.feed.waited is not None:
+      record['waited_for_data'] = self._waited()
     multipliers = alphas(self.state.params)
     if multipliers:
       record['alpha'] = multipliers
@@ -194,7 +208,17 @@ class _Training:
     if self.events:
       self.events.write(self.run.records[-1])
     self.progress.evaluated(self.run.records[-1])
+    self._measure_speed()
+
+  def _waited(self):
+    """Share of the training time in which the devices waited for data; None where they never do or have not trained."""
+    return self.feed.waited / self.images_seconds if self.images and self.feed.waited is not None else None
+
+  def _measure_speed(self):
+    """From here on: images trained on, how long that took, and for how much of it the devices waited for data."""
     self.images, self.images_seconds = 0, 0.0
+    if self.feed.waited is not None:
+      self.feed.waited = 0.0
 
   def _train_means(self):
     """Training loss and its parts, and the norm of the gradient: means over the epoch that ends here, or so far."""
@@ -211,7 +235,8 @@ class _Training:
     """A run's outcome: of the last step, never of the best one. A diverged run has neither accuracy nor loss."""
     config = self.config
     diverged = bool(self.state.diverged) or self.run.records[-1]['test_loss'] is None
-    last = dict.fromkeys(_OUTCOME) if diverged else {name: self.run.records[-1][name] for name in _OUTCOME}
+    outcome = (*_OUTCOME, *(['test_top5_accuracy'] if self._many_classes else []))
+    last = dict.fromkeys(outcome) if diverged else {name: self.run.records[-1][name] for name in outcome}
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
         'status': 'diverged' if diverged else 'done', 'method': method_label(config),
@@ -253,8 +278,8 @@ def _introduction(config, recipe, dataset, state):
   """Lines that say what is about to happen, with every value that follows from others."""
   schedule, net = recipe.schedule, recipe.net
   devices, used = jax.device_count(), recipe.mesh.size
-  yield (f'{net.title} with {method_label(config)}, on {dataset.title}: {len(dataset.train_images):,} training and '
-         f'{len(dataset.test_images):,} test images; protocol: {protocol(config, dataset.complete)}')
+  yield (f'{net.title} with {method_label(config)}, on {dataset.title}: {dataset.train_examples:,} training and '
+         f'{dataset.test_examples:,} test images; protocol: {protocol(config, dataset.complete)}')
   yield (f'{schedule.steps:,} steps in {config.epochs:g} epochs of {schedule.steps_per_epoch:,}, batch size '
          f'{config.batch_size}, on {used} of {devices} {jax.devices()[0].platform} device(s)')
   rate = config.learning_rate

@@ -54,7 +54,7 @@ def work(workdir, cells=None, keep_checkpoints=False):
   """
   worker = _Worker(workdir, cells)
   compiling.keep_programs(worker.study.compiled)
-  with compiling.counted('train_steps', worker.compiled) as counts:
+  with compiling.counted(('train_steps', 'train_on'), worker.compiled) as counts:
     while (index := processes.agree(worker.choose() if processes.is_first() else 0)) != _DONE:
       if index == _WAIT:
         time.sleep(POLL_SECONDS)

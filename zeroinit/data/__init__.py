@@ -1,12 +1,15 @@
-"""Data sets. Each has a file here, named as in `config.dataset`, with its constants and `load(data_dir) -> Dataset`.
+"""Data sets. Each has a file here, named as in `config.dataset`, with its constants and `load(data_dir)`.
 
-The file says NUM_CLASSES, TRAIN_EXAMPLES (how many there are when it is complete), IMAGE_SHAPE (height, width,
-channels), and MEAN and STD of each channel, in units of the stored uint8.
+`load` gives a `Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. The file says
+NUM_CLASSES; TRAIN_EXAMPLES, how many there are when it is complete; IMAGE_SIZE, the height and width of every image, or
+None where it can be chosen; CHANNELS; CROPS, the values of `config.crop` that it knows; and MEAN and STD of each
+channel, in units of the stored uint8.
 """
 
 import dataclasses
 import importlib
 import pkgutil
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +33,50 @@ class Dataset:
   test_images: np.ndarray
   test_labels: np.ndarray
   complete: bool = True
+
+  @property
+  def train_examples(self):
+    return len(self.train_labels)
+
+  @property
+  def test_examples(self):
+    return len(self.test_labels)
+
+
+class Split(Protocol):
+  """Encoded examples on disk, any of which can be read at any time, and from several threads at once."""
+
+  def __len__(self): ...
+
+  def __getitem__(self, index):
+    """(bytes of the encoded image, its label as int). Raises UserError where the record cannot be read."""
+
+  def name_of(self, index):
+    """Words that name the record in an error message."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedDataset:
+  """Encoded images on disk, of any sizes; `loader` makes batches of them.
+
+  Attributes:
+    title: what to print beside any number that comes from it.
+    train, test: each a Split.
+    complete: whether these are all images that the data set has.
+  """
+
+  title: str
+  train: Split
+  test: Split
+  complete: bool = True
+
+  @property
+  def train_examples(self):
+    return len(self.train)
+
+  @property
+  def test_examples(self):
+    return len(self.test)
 
 
 def source(name):

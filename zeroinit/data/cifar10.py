@@ -3,7 +3,6 @@
 Decoded images are kept in a cache, so that only the first start decodes. Nothing is ever downloaded.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -16,11 +15,12 @@ import zipfile
 
 import numpy as np
 
-from zeroinit.data import Dataset
+from zeroinit.data import Dataset, _cache
 from zeroinit.errors import UserError, first_line
 
 NUM_CLASSES = 10
-IMAGE_SHAPE = (32, 32, 3)
+IMAGE_SIZE, CHANNELS = 32, 3
+CROPS = ('reflect', 'zero', 'none')
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images, by channel
 
 TRAIN_EXAMPLES = 50_000
@@ -43,7 +43,7 @@ def load(data_dir=''):
     UserError: there is no CIFAR-10 there (the message says what to do), or a file of it is damaged.
   """
   path = _find(data_dir)
-  cached = _cache_directory() / f'cifar10-{_checksum(path)}.npz'
+  cached = _cache.directory() / f'cifar10-{_checksum(path)}.npz'
   try:
     with np.load(cached) as arrays:
       return _checked((str(arrays['title']), *(arrays[name] for name in _ARRAYS)), path)
@@ -51,7 +51,8 @@ def load(data_dir=''):
     pass  # not there yet, or damaged: decode again
   arrays = _read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path)
   dataset = _checked(arrays, path)
-  _keep(arrays, cached)
+  _cache.keep(cached, 'decoded images',
+              lambda file: np.savez(file, **dict(zip(('title', *_ARRAYS), arrays, strict=True))))
   return dataset
 
 
@@ -196,31 +197,11 @@ def _checked(arrays, path):
   dataset = Dataset(*arrays)
   for split, examples in SPLITS.items():
     images, labels = getattr(dataset, f'{split}_images'), getattr(dataset, f'{split}_labels')
-    if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE:
-      raise UserError(f'the {split} images in {path} are {images.dtype} {images.shape[1:]}, not uint8 {IMAGE_SHAPE}')
+    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, CHANNELS):
+      raise UserError(f'the {split} images in {path} are {images.dtype} {images.shape[1:]}, not uint8 (32, 32, 3)')
     if labels.min() < 0 or labels.max() >= NUM_CLASSES:
       raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to 9')
     if len(images) != examples:
       title = f'{dataset.title}, {len(images):,} of {examples:,} {split} images'
       dataset = dataclasses.replace(dataset, title=title, complete=False)
   return dataset
-
-
-def _cache_directory():
-  """$ZEROINIT_CACHE, else a folder in the user's cache directory."""
-  cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  return pathlib.Path(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit').expanduser()
-
-
-def _keep(arrays, path):
-  """Writes the cache. A cache that cannot be written costs only time, so that is said and no more."""
-  beside = path.with_name(f'{path.name}.{os.getpid()}')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(beside, 'wb') as file:
-      np.savez(file, **dict(zip(('title', *_ARRAYS), arrays, strict=True)))
-    os.replace(beside, path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      beside.unlink()
-    print(f'decoded images are not kept for the next start: {error.strerror}: {path}', flush=True)

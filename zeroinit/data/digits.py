@@ -8,7 +8,8 @@ import numpy as np
 from zeroinit.data import Dataset
 
 NUM_CLASSES = 10
-IMAGE_SHAPE = (8, 8, 1)
+IMAGE_SIZE, CHANNELS = 8, 1
+CROPS = ('reflect', 'zero', 'none')
 MEAN, STD = (4.89,), (6.02,)  # of the training images, whose values are 0 ... 16
 TRAIN_EXAMPLES = 1437  # the first 80 %; the other 360 are the test set
 

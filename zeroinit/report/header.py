@@ -3,6 +3,7 @@
 import math
 import re
 
+from zeroinit.config import PROTOCOLS
 from zeroinit.progress import duration
 from zeroinit.report.published import SEEDS
 
@@ -18,8 +19,8 @@ def title(gathered):
 def departures(gathered):
   """Phrases that say why the numbers are not what the study's name promises, or not the paper's to compare with."""
   cells, results = gathered.study.cells, gathered.results
-  protocols = {cell.protocol for cell in cells if cell.dataset == 'cifar10'}
-  protocols |= {result.get('protocol') for result in results.values() if result.get('dataset') == 'cifar10'}
+  protocols = {cell.protocol for cell in cells if cell.dataset in PROTOCOLS}
+  protocols |= {result.get('protocol') for result in results.values() if result.get('dataset') in PROTOCOLS}
   phrases = []
   epochs = sorted({cell.fields['epochs'] for cell in cells if cell.fields['epochs'] < cell.whole_epochs})
   if epochs:
@@ -33,6 +34,9 @@ def departures(gathered):
   lossy = sorted(title for title in titles if re.search('JPEG( q[0-9]+)? copy', title))
   if lossy:
     phrases.append(f'lossy data: {" and ".join(lossy)}')
+  partial = sorted(title for title in titles if re.search('[0-9] of [0-9]', title))
+  if partial:
+    phrases.append(f'partial data: {" and ".join(partial)}')
   return phrases
 
 

@@ -1,0 +1,104 @@
+"""Several processes train as one: the losses of one process, one record, one stop, and any number of them go on."""
+
+import json
+import signal
+import time
+
+import command
+import imagenet_copies
+import numpy as np
+import pytest
+
+from zeroinit import processes
+
+STEPS = 20
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('compiled')
+
+
+@pytest.fixture(scope='module', params=['digits', pytest.param('imagenet', marks=pytest.mark.slow)])
+def flags(request, tmp_path_factory):
+  """A run of 20 steps, each of which is recorded: from a data set on the devices, and from one that streams."""
+  common = ['--config.depth=10', '--config.width=1', '--config.batch_size=16', '--config.learning_rate=1e-3',
+            '--config.evaluations=20', '--config.tensorboard=False']
+  if request.param == 'digits':
+    return ['--config=configs/digits.py:ghost_norm', '--config.epochs=0.2247', '--config.method.ghost_size=8', *common]
+  data_dir = tmp_path_factory.mktemp('data')
+  imagenet_copies.write(data_dir, {'train': imagenet_copies.examples(0, 48),
+                                   'validation': imagenet_copies.examples(48, 10)})
+  return ['--config=configs/imagenet.py:ghost_norm', f'--config.data_dir={data_dir}', '--config.network=wide_resnet',
+          '--config.image_size=16', '--config.epochs=6.667', '--config.eval_batch_size=8', '--config.micro_batches=2',
+          '--config.dtype=float32', '--config.method.ghost_size=8', *common]
+
+
+@pytest.fixture(scope='module')
+def alone(flags, cache, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('alone') / 'run'
+  code, _, errors = command.run('zeroinit.main', *flags, f'--workdir={workdir}', cache=cache)
+  assert code == 0, errors
+  return workdir
+
+
+def records(workdir):
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def losses(workdir, steps):
+  return np.array([[record[name] for name in ('train_cross_entropy', 'test_loss')] for record in records(workdir)
+                   if record['step'] in steps])
+
+
+def untimed(workdir):
+  timed = ('seconds', 'images_per_second', 'waited_for_data')
+  return [{name: value for name, value in record.items() if name not in timed} for record in records(workdir)]
+
+
+def finish(group, codes=(0,)):
+  for process in group:
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode in codes, output + errors
+    assert 'Traceback' not in errors
+
+
+@pytest.mark.parametrize('count', [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_are_one(flags, alone, cache, tmp_path, count):
+  finish(command.start_together(count, 'zeroinit.main', *flags, f'--workdir={tmp_path}/run', cache=cache))
+  assert len(records(alone)) == STEPS
+  np.testing.assert_allclose(losses(tmp_path / 'run', range(11)), losses(alone, range(11)), rtol=1e-5)
+  result = json.loads((tmp_path / 'run' / 'result.json').read_text())
+  assert result['device'] == f'{count} x cpu' and result['steps'] == STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('then', [4, 2])
+def test_sigterm_to_one_stops_all_at_one_step_and_any_number_goes_on(flags, alone, cache, tmp_path, then):
+  workdir = tmp_path / 'run'
+  group = command.start_together(4, 'zeroinit.main', *flags, f'--workdir={workdir}', cache=cache)
+  deadline = time.monotonic() + 300
+  while not (workdir / 'metrics.jsonl').exists() and time.monotonic() < deadline:
+    time.sleep(0.01)
+  group[2].send_signal(signal.SIGTERM)
+  finish(group, codes=(143,))
+  stopped = {int(path.name) for path in (workdir / 'checkpoints').iterdir()}
+  assert len(stopped) == 1 and 0 < max(stopped) < STEPS
+  finish(command.start_together(then, 'zeroinit.main', *flags, f'--workdir={workdir}', cache=cache))
+  assert [record['step'] for record in records(workdir)] == list(range(1, STEPS + 1))
+  np.testing.assert_allclose(losses(workdir, range(max(stopped) + 11)), losses(alone, range(max(stopped) + 11)),
+                             rtol=1e-5)
+  if then == 4:
+    whole = tmp_path / 'whole'
+    finish(command.start_together(4, 'zeroinit.main', *flags, f'--workdir={whole}', cache=cache))
+    assert untimed(workdir) == untimed(whole)
+
+
+@pytest.mark.parametrize('environment, expected', [
+    ({}, False), ({'SLURM_STEP_NUM_TASKS': '1'}, False), ({'SLURM_STEP_NUM_TASKS': '4'}, True),
+    ({'OMPI_COMM_WORLD_SIZE': '2'}, True), ({'TPU_WORKER_HOSTNAMES': 'a'}, False),
+    ({'TPU_WORKER_HOSTNAMES': 'a,b'}, True)])
+def test_a_cluster_is_seen(monkeypatch, environment, expected):
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  assert processes.expects_others() == expected

@@ -1,0 +1,28 @@
+"""What was worked out from a data set once is kept on disk for the next start."""
+
+import contextlib
+import os
+import pathlib
+
+
+def directory():
+  """$ZEROINIT_CACHE, else a folder in the user's cache directory."""
+  cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  return pathlib.Path(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit').expanduser()
+
+
+def keep(path, what, write):
+  """Writes a file of the cache. One that cannot be written costs only time, so that is said and no more.
+
+  what: the content, in words; write: is given the opened file.
+  """
+  beside = path.with_name(f'{path.name}.{os.getpid()}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(beside, 'wb') as file:
+      write(file)
+    os.replace(beside, path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      beside.unlink()
+    print(f'{what} are not kept for the next start: {error.strerror}: {path}', flush=True)

@@ -1,0 +1,138 @@
+"""ImageNet (ILSVRC 2012) as TFDS stores it, read in place and without TensorFlow: array_record, or TFRecord.
+
+It stays on disk: a record is read and decoded when its turn comes. Nothing is ever downloaded.
+"""
+
+import contextlib
+import os
+import re
+import resource
+
+import numpy as np
+from etils import epath
+
+from zeroinit import objects
+from zeroinit.data import StreamedDataset
+from zeroinit.data._tfrecord import TFRecords
+from zeroinit.errors import UserError, first_line
+
+NUM_CLASSES = 1000
+IMAGE_SIZE, CHANNELS = None, 3
+CROPS = ('random_resized', 'none')
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of the training images, by channel; torchvision's
+
+TRAIN_EXAMPLES = 1_281_167
+SPLITS = {'train': TRAIN_EXAMPLES, 'validation': 50_000}  # all test on the validation set: the test set has no labels
+
+
+def load(data_dir=''):
+  """ImageNet.
+
+  Args:
+    data_dir: a TFDS directory (which holds imagenet2012/VERSION), or that VERSION itself; an array_record copy may be
+      on gs://. Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+
+  Returns:
+    A StreamedDataset. A part of ImageNet is said to be one in the title.
+
+  Raises:
+    UserError: there is no ImageNet there (the message says what to do), or it is not whole.
+  """
+  import tensorflow_datasets as tfds  # half a second to import
+
+  path = _find(data_dir)
+  try:
+    builder = tfds.builder_from_directory(path)
+    known, file_format = dict(builder.info.splits), builder.info.file_format.value
+  except Exception as error:  # every layer of the readers has its own kinds
+    raise UserError(f'{path} cannot be read as a data set of TFDS: {first_line(error)}') from error
+  if builder.name != 'imagenet2012':
+    raise UserError(f'{path} holds {builder.name}, not imagenet2012')
+  there = {file.name for file in path.iterdir()}
+  splits = []
+  for name in SPLITS:
+    if name not in known:
+      raise UserError(f'the ImageNet in {path} has no {name} split; it has: {", ".join(known) or "none"}')
+    for file in known[name].filepaths:
+      if file.name not in there:
+        raise UserError(f'the ImageNet in {path} is not whole: it lacks {file.name}')
+    splits.append(_Split(known[name], file_format))
+  parts = [f'{len(split):,} of {whole:,} {name} images'
+           for (name, whole), split in zip(SPLITS.items(), splits, strict=True) if len(split) != whole]
+  return StreamedDataset(', '.join(['ImageNet', *parts]), *splits, complete=not parts)
+
+
+def _find(data_dir):
+  """The directory of the newest version."""
+  roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
+  roots = [epath.Path(root).expanduser() for root in roots if root]
+  for root in roots:
+    objects.check_reachable(root)
+    versions = {}
+    for file in root.glob('imagenet2012/*/dataset_info.json'):
+      if re.fullmatch(r'\d+\.\d+\.\d+', file.parent.name):
+        versions[tuple(map(int, file.parent.name.split('.')))] = file.parent
+    if versions:
+      return versions[max(versions)]
+    if (root / 'dataset_info.json').exists():
+      return root
+  places = ' and in '.join(str(root) + ('' if root.exists() else ' (which does not exist)') for root in roots)
+  raise UserError(f'no ImageNet in {places}: there must be imagenet2012/VERSION of TFDS, in array_record or TFRecord, '
+                  'or it must be that VERSION itself. TFDS makes it from the archives of image-net.org: see '
+                  'https://www.tensorflow.org/datasets/catalog/imagenet2012. Nothing is downloaded by itself')
+
+
+class _Split:
+  """A `data.Split`: each record is a tf.train.Example with image, label, and in most copies file_name."""
+
+  def __init__(self, info, file_format):
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    self._parse = tf_example_pb2.Example.FromString
+    self._name, self._files, counts = info.name, info.filepaths, np.array(info.shard_lengths)
+    self._ends = np.cumsum(counts)
+    if file_format == 'array_record':
+      _allow_open_files(len(self._files))
+      self._records = ArrayRecordDataSource(info.file_instructions)
+    elif file_format != 'tfrecord':
+      raise UserError(f'the files beside {self._files[0]} are {file_format}, not array_record or tfrecord')
+    elif '://' in str(self._files[0]):
+      raise UserError(f'{self._files[0]} is a TFRecord file; from a bucket only array_record is read: copy it to disk')
+    else:
+      self._records = TFRecords(self._files, counts)
+
+  def __len__(self):
+    return int(self._ends[-1])
+
+  def __getitem__(self, index):
+    features = self._features(index)
+    try:
+      return features['image'].bytes_list.value[0], features['label'].int64_list.value[0]
+    except IndexError:
+      raise UserError(f'{self.name_of(index)} lacks its image or its label') from None
+
+  def name_of(self, index):
+    name = f'record {index} of imagenet2012 {self._name}'
+    with contextlib.suppress(Exception):
+      return f'{name} ({self._features(index)["file_name"].bytes_list.value[0].decode()})'
+    return name
+
+  def _features(self, index):
+    if not 0 <= index < len(self):
+      raise IndexError(index)
+    try:
+      return self._parse(self._records[int(index)]).features.feature
+    except Exception as error:  # every layer of the readers has its own kinds
+      file = self._files[np.searchsorted(self._ends, index, side='right')]
+      raise UserError(f'record {index} of imagenet2012 {self._name} cannot be read from {file}: {first_line(error)}'
+                      ) from error
+
+
+def _allow_open_files(files):
+  """array_record keeps every file open, and ImageNet has more than the 1024 that many systems allow at first."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  if soft != resource.RLIM_INFINITY:
+    wanted = soft + files if hard == resource.RLIM_INFINITY else min(soft + files, hard)
+    with contextlib.suppress(ValueError, OSError):  # a system that keeps to itself how many it allows
+      resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
