@@ -29,7 +29,7 @@ setup(
         'matplotlib>=3.9',
         'ml-collections>=1.1',
         'numpy>=2',
-        'opencv-python-headless>=4.11',  # the first to decode to RGB
+        'opencv-python-headless>=4.13',
         'optax>=0.2.8',
         'orbax-checkpoint>=0.12',
         'pillow>=11',

@@ -192,7 +192,7 @@ def test_from_a_bucket(copies, monkeypatch):
                'print([len(data.train[i][0]) for i in range(len(data.train))]); imagenet.load("gs://bucket/tfrecord")')
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, env=environment)
     assert result.stdout.strip() == str([len(content) for _, content, _ in TRAIN]), result.stderr
-    assert 'UserError: gs://bucket/tfrecord' in result.stderr and 'copy it to a disk' in result.stderr
+    assert 'UserError: gs://bucket/tfrecord' in result.stderr and 'copy it to disk' in result.stderr
 
 
 def test_it_needs_neither_jax_nor_tensorflow(copies):

@@ -1,6 +1,7 @@
 """Several processes train as one: the losses of one process, one record, one stop, and any number of them go on."""
 
 import json
+import re
 import signal
 import time
 
@@ -73,6 +74,7 @@ def test_several_are_one(flags, alone, cache, tmp_path, count):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('flags', ['imagenet'], indirect=True)
 @pytest.mark.parametrize('then', [4, 2])
 def test_sigterm_to_one_stops_all_at_one_step_and_any_number_goes_on(flags, alone, cache, tmp_path, then):
   workdir = tmp_path / 'run'
@@ -92,6 +94,22 @@ def test_sigterm_to_one_stops_all_at_one_step_and_any_number_goes_on(flags, alon
     whole = tmp_path / 'whole'
     finish(command.start_together(4, 'zeroinit.main', *flags, f'--workdir={whole}', cache=cache))
     assert untimed(workdir) == untimed(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('bad', [43, 30])
+def test_an_image_that_one_process_cannot_read_ends_all(cache, tmp_path, bad):
+  """The first update needs both: 43 is for the first process, 30 for the second."""
+  examples = imagenet_copies.examples(0, 48)
+  examples[bad] = (examples[bad][0], examples[bad][1][:300], examples[bad][2])
+  data_dir = imagenet_copies.write(tmp_path / 'data', {'train': examples, 'validation': examples[:10]})
+  flags = ['--config=configs/imagenet.py:none', '--config.network=wide_resnet', '--config.depth=10', '--config.width=1',
+           '--config.image_size=16', '--config.batch_size=16', f'--config.data_dir={data_dir}']
+  group = command.start_together(2, 'zeroinit.main', *flags, f'--workdir={tmp_path}/run', cache=cache)
+  ends = [(process.communicate(timeout=100)[1], process.returncode) for process in group]  # not at jax's leisure
+  said, code = ends[0 if bad == 43 else 1]
+  assert code == 2 and re.fullmatch(f'error: record {bad} of imagenet2012 train .* cannot be used: .*\n', said)
+  assert all(code != 0 for _, code in ends)
 
 
 @pytest.mark.parametrize('environment, expected', [

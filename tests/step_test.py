@@ -162,6 +162,16 @@ def test_every_test_image_is_scored_once(devices, examples, batch_size):
   np.testing.assert_allclose(sum(float(loss) for *_, loss in scores), cross_entropy, rtol=1e-5)
 
 
+def test_a_dead_network_guesses():
+  """Equal logits are ranked as argmax does, and those that are not finite hit nothing."""
+  recipe, state = start(config_of('none'))
+  labels = jnp.arange(10, dtype=jnp.int32)
+  for kernel, expected in ((0.0, [1, 5]), (float('nan'), [0, 0])):
+    dead = state.replace(params=state.params | {'classifier': {'kernel': jnp.full((64, 10), kernel)}})
+    correct, within_five, _ = step.score(recipe, dead, DATA.test_images[:10], labels)
+    assert [int(correct), int(within_five)] == expected
+
+
 def test_a_batch_that_the_devices_do_not_divide_uses_fewer():
   assert [recipe_of(config_of('none', batch_size=size), 8).mesh.size for size in (16, 12, 7, 1)] == [8, 6, 7, 1]
   assert recipe_of(config_of('none', batch_size=16, micro_batches=4), 8).mesh.size == 4

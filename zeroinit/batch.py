@@ -1,7 +1,8 @@
 """A batch is a pure function of (seed, epoch, index).
 
-The data set lies on the device as uint8; order, crop and flip are computed inside jit from the seed. So many steps run
-in one dispatch, there is no loader whose state must be saved, and nothing depends on the device count.
+A data set that lies on the device as uint8 is drawn from here: order, crop and flip are computed inside jit from the
+seed. So many steps run in one dispatch, there is no loader whose state must be saved, and nothing depends on the device
+count. `loader` does the same on the host for one that streams.
 
 A batch is a dict of arrays: image, uint8 [batch, height, width, channels]; label, int32 [batch]; and example, int32
 [batch], the index of each image in the data set, on which its random numbers depend.

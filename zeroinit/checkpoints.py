@@ -73,7 +73,8 @@ class Checkpoints:
       except Exception as error:
         raise UserError(f'cannot read {self.directory / str(step)}: {first_line(error)}') from error
       self._damaged.append(step)
-      say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {", ".join(changed)}')
+      what = ', '.join(changed) or 'as another process sees it'
+      say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {what}')
     return None
 
   def close(self):

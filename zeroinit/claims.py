@@ -48,9 +48,6 @@ def claim(directory, say=print):
     Elsewhere: another process holds the directory.
   """
   mine = _wait_for(directory / 'claims', say) if processes.is_first() else None
-  if not processes.agree(mine is not None):
-    raise Elsewhere(f'{directory} is being worked on by {holder(directory) or "another process"}; wait for it, or use '
-                    'another --workdir')
 
   def still_held():
     if not processes.agree(mine is None or mine.is_held()):
@@ -58,6 +55,12 @@ def claim(directory, say=print):
                       f'{PATIENCE:.0f} s')
 
   try:
+    if not processes.agree(mine is not None):
+      raise Elsewhere(f'{directory} is being worked on by {holder(directory) or "another process"}; wait for it, or '
+                      'use another --workdir')
+    if processes.any_of(int(_newest(directory / 'claims') is None)):
+      raise UserError(f'not every process sees what the first one writes to {directory}; it must be on a disk that '
+                      'they share, or at gs://')
     yield still_held
   finally:
     if mine:

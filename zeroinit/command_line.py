@@ -30,15 +30,21 @@ def run(main):
     _fail(error)
   except OSError as error:
     _fail(f'{error.strerror or error}' + (f': {error.filename}' if error.filename else ''))
-  except (RuntimeError, AssertionError) as error:
+  except (RuntimeError, AssertionError, ValueError) as error:
     if 'RESOURCE_EXHAUSTED' in str(error):
       _fail('the device has too little memory: try --config.remat, or more --config.micro_batches '
             f'({first_line(error)})')
+    if processes.count() > 1 and (isinstance(error, jax.errors.JaxRuntimeError) or 'Gloo' in str(error)):
+      _fail(f'another process of this run has ended, or is out of reach: see what it said ({first_line(error)})')
     if not _raised_in(error, 'xla_bridge.py'):
+      _give_up()
       raise
     _fail(f'no device to run on: JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS", "")!r} ({first_line(error)})')
   except KeyboardInterrupt:
-    sys.exit(128 + signal.SIGINT)
+    _leave(128 + signal.SIGINT)
+  except Exception:
+    _give_up()
+    raise
 
 
 def join_processes(expected=False):
@@ -57,7 +63,20 @@ def join_processes(expected=False):
 
 def _fail(message):
   print(f'error: {message}', file=sys.stderr, flush=True)
-  sys.exit(MISTAKE)
+  _leave(MISTAKE)
+
+
+def _give_up():
+  """Shows an error that nobody expected, and ends at once, where other processes wait for this one."""
+  if processes.count() > 1:
+    traceback.print_exc()
+    _leave(1)
+
+
+def _leave(code):
+  if processes.count() > 1:
+    os._exit(code)  # an exit in good order would wait for the others, who may be waiting for this process
+  sys.exit(code)
 
 
 def _raised_in(error, file):

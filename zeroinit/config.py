@@ -8,6 +8,7 @@ from ml_collections import ConfigDict, config_dict
 
 from zeroinit import data, methods
 from zeroinit.errors import UserError
+from zeroinit.layers import KERNEL_INITS
 from zeroinit.optimizer import WEIGHT_DECAY_ON
 
 # What a run must share with the ZeroInit paper's to stand beside its numbers; the rest is what the paper varies.
@@ -142,6 +143,7 @@ def check(config):
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
   for field in ('image_size', 'batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
+  need(config.image_size <= 4096, f'image_size is {config.image_size}; 4096 is the most that can be decoded to')
   source = data.source(config.dataset)
   one_of('crop', *source.CROPS)
   need(source.IMAGE_SIZE in (None, config.image_size),
@@ -149,7 +151,7 @@ def check(config):
   need(config.data_workers >= 0, f'data_workers is {config.data_workers}; it must be zero or positive')
   one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2')
   one_of('bottleneck_stride', '1x1', '3x3')
-  one_of('kernel_init', 'he', 'lecun', 'xavier')
+  one_of('kernel_init', *KERNEL_INITS)
   bottlenecks = config.network.startswith('resnet50')
   need(config.depth == 50 or not bottlenecks, f'depth is {config.depth}; a {config.network} has 50 layers')
   need(config.width == 1 or config.network == 'wide_resnet',

@@ -53,16 +53,15 @@ def random_box(rng, height, width):
   aspect ratio is uniform, and where 10 boxes have not fitted, it is the largest central one of a permitted ratio.
 
   Args:
-    rng: a numpy.random.Generator.
+    rng: a random.Random, or a numpy.random.Generator.
   """
   low, high = map(math.log, ASPECT)
   for _ in range(TRIES):
-    area, aspect, vertical, horizontal = rng.random(4).tolist()
-    area = (AREA[0] + (AREA[1] - AREA[0]) * area) * height * width
-    aspect = math.exp(low + (high - low) * aspect)
+    area = (AREA[0] + (AREA[1] - AREA[0]) * rng.random()) * height * width
+    aspect = math.exp(low + (high - low) * rng.random())
     h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
     if 0 < h <= height and 0 < w <= width:
-      return int(vertical * (height - h + 1)), int(horizontal * (width - w + 1)), h, w
+      return int(rng.random() * (height - h + 1)), int(rng.random() * (width - w + 1)), h, w
   return _centred(height, width, min(height, round(width / ASPECT[0])), min(width, round(height * ASPECT[1])))
 
 

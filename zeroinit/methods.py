@@ -23,7 +23,9 @@ class Method:
     UserError: a value outside its range, or a combination that cannot train.
   """
 
-  norm: str = 'none'  # before each ReLU: 'batch' (the whole global batch), 'ghost' (groups of ghost_size), 'none'
+  # Before each ReLU, in a V1 network after each convolution: 'batch' (statistics over the whole global batch), 'ghost'
+  # (over groups of ghost_size), 'none'.
+  norm: str = 'none'
   ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
   biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
   alpha: float | str | None = None  # initial multiplier of every residual branch, trained; None: no multiplier

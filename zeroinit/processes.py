@@ -4,6 +4,8 @@ Every process runs the same program on the same global arrays. What may differ b
 signals, has to be agreed on before it decides what the program does next, or they wait for each other for ever.
 """
 
+import hashlib
+import json
 import os
 import signal
 
@@ -27,9 +29,10 @@ def join(coordinator=None, count=None, index=None):
   """
   try:
     jax.distributed.initialize(coordinator, count, index, initialization_timeout=JOIN_SECONDS)
-  except (RuntimeError, ValueError) as error:
+  except (RuntimeError, ValueError, IndexError) as error:
     raise UserError(f'cannot join the other processes: {first_line(error)}; every one must be started, with the same '
-                    '--coordinator=HOST:PORT and --processes=N, and its own --process=I') from error
+                    '--coordinator=HOST:PORT and --processes=N, and its own --process=I, or --nodistributed '
+                    'for a run of its own') from error
   # jax now waits for SIGTERM to tell the other processes. Here they tell each other: see `any_of`.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -39,8 +42,8 @@ def expects_others():
 
   The hosts of a pod of TPU virtual machines cannot be told from a single one.
   """
-  tasks = [int(os.environ.get(name, 1)) for name in ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')]
-  return max(tasks) > 1 or ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
+  tasks = [os.environ.get(name, '1') for name in ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')]
+  return set(tasks) != {'1'} or ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
 
 
 def count():
@@ -61,3 +64,12 @@ def agree(values):
 def any_of(number):
   """The largest of what the processes say: 0 where nobody has anything to report."""
   return number if count() == 1 else int(multihost_utils.process_allgather(np.asarray(number)).max())
+
+
+def need_alike(value, what):
+  """Raises UserError, on every process, where they do not all have the same value. value: anything JSON can hold."""
+  text = json.dumps(value, sort_keys=True, default=str)
+  digest = int(hashlib.sha256(text.encode()).hexdigest()[:7], 16)  # jax's integers have 32 bits
+  if any_of(int(agree(digest) != digest)):
+    raise UserError(f'the processes were started together, but have different {what}; give all the same, or '
+                    '--nodistributed for runs of their own')

@@ -92,8 +92,8 @@ def make_recipe(config, train_examples, devices=None):
   micro_batch = config.batch_size // config.micro_batches
   used = next(n for n in range(len(devices), 0, -1) if micro_batch % n == 0)
   if used < len(devices) and processes.count() > 1:
-    raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a batch of '
-                        f'{micro_batch}; use a batch size that they divide, or fewer of them')
+    raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a (micro-)batch of '
+                        f'{micro_batch}; use another batch_size or micro_batches, or fewer processes')
   source = data.source(config.dataset)
   return Recipe(
       net=network(config),

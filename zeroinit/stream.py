@@ -30,7 +30,7 @@ class Stream:
     self._recipe, self._dataset = recipe, dataset
     self._settings = {'size': config.image_size, 'num_classes': recipe.net.num_classes,
                       'workers': config.data_workers or runs.threads()}
-    self._eval_batch_size = -(-config.eval_batch_size // recipe.mesh.size) * recipe.mesh.size
+    self._eval_batch_size = -(-min(config.eval_batch_size, len(dataset.test)) // recipe.mesh.size) * recipe.mesh.size
     parts, sharding = (recipe.micro_batches, recipe.batch_size // recipe.micro_batches), recipe.divided(axis=1)
     here = _rows_here(sharding, parts, axis=1)
     rows = (np.arange(recipe.micro_batches)[:, None] * parts[1] + here).ravel()

@@ -73,7 +73,7 @@ class Cell:
 
   def load_config(self):
     """The run's config. Raises UserError where the file is gone, or has changed so that it gives another run."""
-    config = _load_config(self.config, self.overrides)
+    config = load_config(self.config, self.overrides)
     if _identity(config) != self.identity:
       raise UserError(f'{self.config} now describes another run than when the study was begun; use another --workdir')
     return config
@@ -256,7 +256,7 @@ def _with_axis(pairs, field, values):
     by_config.setdefault(config, []).append(overrides)
   replaced = []
   for config, swept in by_config.items():
-    default = runs.compared_fields(_load_config(config, {}).to_dict()).get(field)
+    default = runs.compared_fields(load_config(config, {}).to_dict()).get(field)
     for value in values:
       having = [overrides for overrides in swept if overrides.get(field, default) == value]
       replaced += [(config, {**overrides, field: value}) for overrides in having or swept]
@@ -269,7 +269,7 @@ def make_cell(config_file, overrides, named=()):
   Raises:
     UserError: the run could not be trained.
   """
-  config = _load_config(config_file, overrides)
+  config = load_config(config_file, overrides)
   try:
     check(config)
     net, source = network(config), data.source(config.dataset)
@@ -283,7 +283,7 @@ def make_cell(config_file, overrides, named=()):
   fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
               network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
-              protocol=protocol(config, complete=True), whole_epochs=_load_config(config_file, {}).epochs,
+              protocol=protocol(config, complete=True), whole_epochs=load_config(config_file, {}).epochs,
               images=images, flop=6.0 * net.multiply_adds(image_shape(config)) * images)
 
 
@@ -320,7 +320,8 @@ def _users_code(file):
     raise UserError(f'{file} fails: {type(error).__name__}: {first_line(error)}') from error
 
 
-def _load_config(config_file, overrides):
+def load_config(config_file, overrides):
+  """The config of FILE.py:ARGUMENT, with {field: value} replaced. Raises UserError where either is wrong."""
   file, _, argument = config_file.partition(':')
   get_config = getattr(load_module(file), 'get_config', None)
   if get_config is None:

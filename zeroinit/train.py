@@ -50,9 +50,11 @@ def train(config, workdir, overrides=None):
   """
   check(config)
   run = runs.Run(workdir)
+  processes.need_alike([str(run.workdir), runs.compared_fields(config.to_dict())], 'settings or workdirs')
   run.compare(config)
   if not processes.agree(bool(run.result)):
     training = _Training(config, run)  # before anything is written, since a config may still be found wrong
+    processes.need_alike(training.dataset.title, 'copies of the data')
     with claims.claim(run.workdir) as still_held:
       run.read()  # what another process may have written in the meantime
       if not processes.agree(bool(run.result)):

@@ -53,6 +53,8 @@ def load(data_dir=''):
   for name in SPLITS:
     if name not in known:
       raise UserError(f'the ImageNet in {path} has no {name} split; it has: {", ".join(known) or "none"}')
+    if not known[name].num_examples:
+      raise UserError(f'the {name} split of the ImageNet in {path} is empty')
     for file in known[name].filepaths:
       if file.name not in there:
         raise UserError(f'the ImageNet in {path} is not whole: it lacks {file.name}')
@@ -64,6 +66,8 @@ def load(data_dir=''):
 
 def _find(data_dir):
   """The directory of the newest version."""
+  if re.match('https?:', data_dir):
+    raise UserError(f'data_dir is {data_dir}; ImageNet is read from a folder or from gs://')
   roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
   roots = [epath.Path(root).expanduser() for root in roots if root]
   for root in roots:
