@@ -12,7 +12,6 @@ from zeroinit.config import base_config
 def get_config(method='zeroinit'):
   config = base_config(method)
   config.dataset = 'digits'
-  config.image_size = 8
   config.crop = 'none'  # the digits are centred in 8x8 pixels
   config.flip = False
   config.width = 1

@@ -75,7 +75,7 @@ def figure3():
 def table4():
   """ZI, Table 4, and SK's Fixup with dropout: ResNet-50 V2 on ImageNet, 256, 1024, 4096.
 
-  One run per rate, the best top-1 with its own top-5: 75 runs, 1,200 GPU-hours.
+  One run per rate, the best top-1 with its own top-5: 75 runs, 1,110 GPU-hours.
   """
   for method in ('ghost_norm', 'fixup', 'fixup_dropout', 'zeroinit_no_dropout', 'zeroinit'):
     yield from _imagenet(method, 'v2')
@@ -84,7 +84,7 @@ def table4():
 def table5():
   """ZI, Table 5: ResNet-50 V1 on ImageNet, batch 256, 1024, 4096.
 
-  One run per rate, the best top-1 with its own top-5: 60 runs, 940 GPU-hours.
+  One run per rate, the best top-1 with its own top-5: 60 runs, 890 GPU-hours.
   """
   for method in ('ghost_norm', 'fixup', 'zeroinit', 'zeroinit_scalar_bias'):
     yield from _imagenet(method, 'v1')

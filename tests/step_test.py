@@ -31,8 +31,7 @@ def config_of(method, **fields):
   the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=32, image_size=8, crop='reflect', flip=False,
-                learning_rate=1e-4)
+  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=1e-4)
   config.method.ghost_size = 8
   config.update(fields)
   return config

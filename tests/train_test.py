@@ -174,7 +174,7 @@ def test_divergence_is_a_result(tmp_path, cache):
 
 def small_config(method='none', **fields):
   config = base_config(method)
-  config.update({'dataset': 'digits', 'image_size': 8, 'crop': 'none', 'flip': False, 'depth': 10, 'width': 1,
+  config.update({'dataset': 'digits', 'crop': 'none', 'flip': False, 'depth': 10, 'width': 1,
                  'epochs': 1.0, 'tensorboard': False, **fields})
   return config
 

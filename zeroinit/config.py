@@ -54,7 +54,7 @@ def base_config(method):
   config.dataset = 'cifar10'  # a file of zeroinit/data
   config.data_dir = ''  # where to look for it; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets
   config.data_workers = 0  # threads that decode what streams from disk; 0: one for each CPU
-  config.image_size = 32  # pixels; ImageNet is cut to any size, the others have their own
+  config.image_size = 0  # pixels; 0: as they are stored. ImageNet is cut to any size
   config.crop = 'reflect'  # pad by 4 pixels and crop: 'reflect', 'zero'; ImageNet: 'random_resized'; or 'none'
   config.flip = True  # mirror half of the training images
 
@@ -141,13 +141,15 @@ def check(config):
   limits = np.finfo(np.float32)
   need(float(limits.tiny) <= config.learning_rate <= float(limits.max),
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
-  for field in ('image_size', 'batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
+  for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
-  need(config.image_size <= 4096, f'image_size is {config.image_size}; 4096 is the most that can be decoded to')
   source = data.source(config.dataset)
   one_of('crop', *source.CROPS)
-  need(source.IMAGE_SIZE in (None, config.image_size),
-       f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
+  if source.IMAGE_SIZE is None:
+    need(1 <= config.image_size <= 4096, f'image_size is {config.image_size}; it must be from 1 to 4096')
+  else:
+    need(config.image_size in (0, source.IMAGE_SIZE),
+         f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
   need(config.data_workers >= 0, f'data_workers is {config.data_workers}; it must be zero or positive')
   one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2')
   one_of('bottleneck_stride', '1x1', '3x3')

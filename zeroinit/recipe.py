@@ -76,7 +76,9 @@ def network(config):
 
 def image_shape(config):
   """(height, width, channels) of what the network sees."""
-  return config.image_size, config.image_size, data.source(config.dataset).CHANNELS
+  source = data.source(config.dataset)
+  size = config.image_size or source.IMAGE_SIZE
+  return size, size, source.CHANNELS
 
 
 def make_recipe(config, train_examples, devices=None):
