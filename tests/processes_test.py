@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import time
 
 import command
@@ -110,6 +111,25 @@ def test_an_image_that_one_process_cannot_read_ends_all(cache, tmp_path, bad):
   said, code = ends[0 if bad == 43 else 1]
   assert code == 2 and re.fullmatch(f'error: record {bad} of imagenet2012 train .* cannot be used: .*\n', said)
   assert all(code != 0 for _, code in ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags_of_two, says', [
+    (('--config.seed=0', '--config.seed=1'), ['different settings or workdirs'] * 2),
+    (('', '--config.dataset=cifar10 --config.data_dir=/nowhere'), ['different settings'] * 2),
+    (('--config.dataset=cifar10 --config.data_dir=HERE', '--config.dataset=cifar10 --config.data_dir=/nowhere'),
+     ['another process of this run has ended', 'no CIFAR-10 in /nowhere'])])
+def test_what_differs_between_processes_is_said_by_all(cache, tmp_path, real_cifar10, flags_of_two, says):
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  group = [command.start('zeroinit.main', '--config=configs/digits.py', f'--workdir={tmp_path}/run',
+                         *flags.replace('HERE', str(real_cifar10)).split(), f'--coordinator=localhost:{port}',
+                         '--processes=2', f'--process={i}', cache=cache) for i, flags in enumerate(flags_of_two)]
+  for process, expected in zip(group, says, strict=True):
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 2 and expected in errors and 'Traceback' not in errors, errors
+  assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('environment, expected', [

@@ -219,7 +219,8 @@ def test_the_title_of_a_complete_study_says_nothing_more(tmp_path):
     ({'epochs': [2.0]}, {}, 'SHORTENED to 2 epochs'),
     ({'seed': range(3)}, {}, '3 seeds of 15'),
     ({'momentum': [0.0]}, {}, 'own protocol'),
-    ({}, {'protocol': 'own', 'data': 'CIFAR-10, 45,000 of 50,000 train images'}, 'own protocol; partial data: CIFAR-10, 45,000 of 50,000 train images'),
+    ({}, {'protocol': 'own', 'data': 'CIFAR-10, 45,000 of 50,000 train images'},
+     'own protocol; partial data: CIFAR-10, 45,000 of 50,000 train images'),
     ({}, {'data': 'CIFAR-10, JPEG q75 copy'}, 'lossy data: CIFAR-10, JPEG q75 copy'),
 ])
 def test_title_and_caption_say_what_departs_from_the_paper(tmp_path, axes, fields, says):
