@@ -21,7 +21,7 @@ def cache(tmp_path_factory):
   return tmp_path_factory.mktemp('compiled')
 
 
-@pytest.fixture(scope='module', params=['digits', pytest.param('imagenet', marks=pytest.mark.slow)])
+@pytest.fixture(scope='module')
 def flags(request, tmp_path_factory):
   """A run of 20 steps, each of which is recorded: from a data set on the devices, and from one that streams."""
   common = ['--config.depth=10', '--config.width=1', '--config.batch_size=16', '--config.learning_rate=1e-3',
@@ -65,7 +65,9 @@ def finish(group, codes=(0,)):
     assert 'Traceback' not in errors
 
 
-@pytest.mark.parametrize('count', [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('flags, count', [
+    ('digits', 2), pytest.param('imagenet', 2, marks=pytest.mark.slow),
+    pytest.param('imagenet', 4, marks=pytest.mark.slow)], indirect=['flags'])
 def test_several_are_one(flags, alone, cache, tmp_path, count):
   finish(command.start_together(count, 'zeroinit.main', *flags, f'--workdir={tmp_path}/run', cache=cache))
   assert len(records(alone)) == STEPS
