@@ -153,6 +153,8 @@ def load(workdir):
     state = run.checkpoints.restore()
   if state is None:
     raise UserError(f'{run.workdir} holds no checkpoint that can be read')
+  if not (isinstance(state, dict) and {'params', 'batch_stats'} <= state.keys()):
+    raise UserError(f'the newest checkpoint in {run.workdir} is not that of a run: it has no params and batch_stats')
   return network(read_config(path)), {'params': state['params'], 'batch_stats': state['batch_stats']}
 
 

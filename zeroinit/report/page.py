@@ -10,6 +10,7 @@ import textwrap
 @dataclasses.dataclass(frozen=True)
 class Heading:
   text: str
+  level: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +82,8 @@ def text(title, blocks, width=120):
 
 def _html_block(block):
   match block:
-    case Heading(text):
-      return f'<h2>{_html_text(text)}</h2>'
+    case Heading(text, level):
+      return f'<h{level}>{_html_text(text)}</h{level}>'
     case Paragraph(text):
       return f'<p>{_html_text(text)}</p>'
     case Items(lines):
@@ -105,8 +106,8 @@ def _html_block(block):
 
 def _markdown_block(block):
   match block:
-    case Heading(text):
-      return f'## {_markdown_text(text)}'
+    case Heading(text, level):
+      return f'{"#" * level} {_markdown_text(text)}'
     case Paragraph(text):
       return _markdown_text(text)
     case Items(lines):

@@ -1,0 +1,294 @@
+"""What the commands of the probes share: whom to measure, in which state, on which images; and writing it down."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import sys
+
+import jax
+import matplotlib
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from zeroinit import batch as batches
+from zeroinit import command_line, data, loader, objects, runs, studies
+from zeroinit.config import check, method_label
+from zeroinit.errors import UserError, first_line
+from zeroinit.progress import Progress
+from zeroinit.recipe import make_recipe
+from zeroinit.report.figures import STYLE
+from zeroinit.resident import Resident
+from zeroinit.step import init_state
+from zeroinit.stream import Stream
+
+FLAGS = flags.FLAGS
+
+
+def define():
+  """Defines the flags that all probes have. In a function, so that whoever only imports a probe has none."""
+  config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
+  flags.DEFINE_string('workdir', None, 'Directory into which the JSON and the figure are written.')
+  flags.DEFINE_list('methods', None, 'Rows of METHODS to measure side by side. Default: the method of --config.')
+  flags.DEFINE_list('checkpoint', None, "Directories of runs, to measure the newest state of each, by its own config.")
+  flags.DEFINE_integer('draws', 1, 'Average over so many draws of weights and images, from --config.seed on.', 1)
+  flags.DEFINE_integer('batch', None, "Images in a batch. Default: the config's batch_size.", 2)
+  flags.mark_flag_as_required('workdir')
+
+
+def run(main):
+  """`command_line.run`, which also knows what to do where a probe needs more memory than there is."""
+  def guarded(argv):
+    try:
+      main(argv)
+    except (RuntimeError, MemoryError) as error:
+      if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      raise UserError(f'too little memory: use fewer layers, or a smaller --batch ({first_line(error)})') from error
+
+  command_line.run(guarded)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+  """A network to measure.
+
+  Attributes:
+    label: what records and figures call it.
+    config: of its run, checked.
+    checkpoint: directory of the run whose newest state is meant; None is the initialization.
+  """
+
+  label: str
+  config: ConfigDict
+  checkpoint: str | None = None
+
+  def draw(self, index, **fields):
+    """The config of one of several draws, which differ in their seed, with other fields replaced."""
+    config = ConfigDict(self.config.to_dict())
+    config.update(seed=self.config.seed + index, **fields)
+    check(config)
+    return config
+
+  def made(self):
+    """What its records say of it."""
+    return {'method': self.label, 'checkpoint': self.checkpoint}
+
+
+def subjects():
+  """The networks that --methods, --config and --checkpoint name.
+
+  Raises:
+    UserError: none is named, a method does not exist, its config makes no sense, or a directory holds no run.
+  """
+  chosen = [_run(directory) for directory in FLAGS.checkpoint or ()]
+  if not chosen or FLAGS.methods:
+    if not FLAGS['config'].present:
+      raise UserError('say whom to measure: --config=FILE.py:METHOD, or --checkpoint=RUN_DIR')
+    file, _, argument = FLAGS['config'].config_filename.partition(':')
+    others = argument.partition(',')[1:]  # such as ',v2' of configs/imagenet.py:zeroinit,v2
+    for name in FLAGS.methods or [None]:
+      config = FLAGS.config
+      if name is not None:
+        config = studies.load_config(f'{file}:{name}{"".join(others)}', _overrides())
+      chosen.append(Subject(method_label(config), _prepared(config)))
+  again = {subject.label for subject in chosen if [other.label for other in chosen].count(subject.label) > 1}
+  if again:
+    raise UserError(f'{", ".join(sorted(again))} would be measured twice under one name; name each once')
+  return chosen
+
+
+def _run(directory):
+  path = runs.absolute(directory) / 'config.json'
+  if not path.exists():
+    raise UserError(f'{path.parent} is not the directory of a run: it holds no config.json')
+  config = runs.read_config(path)
+  if FLAGS['config'].present and 'data_dir' in _overrides():  # where the data is now
+    config.data_dir = _overrides()['data_dir']
+  return Subject(f'{method_label(config)} in {path.parent.name}', _prepared(config), str(path.parent))
+
+
+def _overrides():
+  return config_flags.get_override_values(FLAGS['config'])
+
+
+def _prepared(config):
+  """The config with the batch of the probe, which is never cut into micro-batches."""
+  config = ConfigDict(config.to_dict())
+  config.update(batch_size=FLAGS.batch or config.batch_size, micro_batches=1)
+  check(config)
+  return config
+
+
+def recipe_of(config):
+  """The recipe of a config on one device. Raises UserError where the data set is missing, or smaller than a batch."""
+  return make_recipe(config, dataset_of(config).train_examples, jax.devices()[:1])
+
+
+def dataset_of(config):
+  """The data set of a config, read once."""
+  return _dataset(config.dataset, config.data_dir)
+
+
+@functools.cache
+def _dataset(name, data_dir):
+  return data.source(name).load(data_dir)
+
+
+def first_batch(config):
+  """The first batch of a run of that config: images, float32 [batch, ...], standardized, and labels, int32 [batch]."""
+  source, dataset = data.source(config.dataset), dataset_of(config)
+  if isinstance(dataset, data.StreamedDataset):
+    drawn = loader.training_batches(
+        dataset.train, seed=config.seed, batch_size=config.batch_size, rows=np.arange(config.batch_size),
+        size=config.image_size, crop=config.crop, flip=config.flip, num_classes=source.NUM_CLASSES,
+        workers=config.data_workers or runs.threads())
+    with contextlib.closing(drawn):
+      batch = next(drawn)
+  else:
+    seed = np.uint32(config.seed)
+    example = batches.epoch_order(seed, 0, dataset.train_examples)[: config.batch_size]
+    batch = batches.draw(*jax.device_put((dataset.train_images, dataset.train_labels)), example, seed, 0, config.crop,
+                         config.flip)
+  return batches.standardize(batch['image'], source.MEAN, source.STD), batch['label']
+
+
+def states(config, recipe, updates=(0,), checkpoint=None):
+  """(updates done, variables) of a network at its initialization and after so many updates, or as a run left it.
+
+  Args:
+    config, recipe: of the run.
+    updates: int, ascending; the last state that is given comes earlier where training diverges.
+    checkpoint: directory of the run; updates done are None then, since only the newest state is there.
+
+  Raises:
+    UserError: the run holds no state, or one of another network.
+  """
+  if checkpoint:
+    net, variables = runs.load(checkpoint)
+    _check_fits(net, variables, recipe.image_shape, checkpoint)
+    yield None, variables
+    return
+  state, feed = init_state(recipe, config.learning_rate, config.seed), None
+  with contextlib.ExitStack() as closing:
+    for until in updates:
+      if until and feed is None:
+        dataset = dataset_of(config)
+        feed = (Stream(recipe, dataset, config, 0) if isinstance(dataset, data.StreamedDataset)
+                else Resident(recipe, dataset, config.eval_batch_size))
+        closing.callback(feed.close)
+      while state.step < until and not state.diverged:
+        per_epoch = recipe.schedule.steps_per_epoch
+        state = feed.train(state, min(until, (int(state.step) // per_epoch + 1) * per_epoch))
+      yield int(state.step), {'params': state.params, 'batch_stats': state.batch_stats}
+      if state.diverged:
+        return
+
+
+def _check_fits(net, variables, image_shape, directory):
+  """Raises UserError where variables are not those of the network."""
+  expected = jax.eval_shape(lambda key: net.init(key, np.zeros((1, *image_shape), np.float32), train=False),
+                            jax.random.key(0))
+  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator='/'): np.shape(leaf)
+                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  there, here = shapes({name: tree for name, tree in variables.items() if tree}), shapes(dict(expected))
+  for name in sorted(there.keys() | here.keys()):
+    if there.get(name) != here.get(name):
+      raise UserError(f'the checkpoint in {directory} is of another network than its config.json describes: {name} has '
+                      f'shape {there.get(name)}, not {here.get(name)}')
+
+
+def need_memory(title, size):
+  """Raises UserError where a probe of so many bytes does not fit into the memory of the device."""
+  device = jax.devices()[0]
+  there = (device.memory_stats() or {}).get('bytes_limit')
+  if there is None and hasattr(os, 'sysconf'):
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  if there is not None and size > there:
+    raise UserError(f'{title} needs about {size / 1e9:,.0f} GB, and there are {there / 1e9:,.0f} GB of memory: use '
+                    'fewer layers, a narrower network, or a smaller --batch')
+
+
+def parameter_bytes(net, shape):
+  """Bytes of a network's parameters. shape: of one input."""
+  init = lambda key: net.init(key, np.zeros((1, *shape), np.float32), train=False)
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+
+
+@contextlib.contextmanager
+def measuring(measurements):
+  """Makes the workdir, and gives done(what): to be called after each of so many measurements, it says what is left."""
+  runs.make_directory(runs.absolute(FLAGS.workdir))
+  with Progress(measurements, 1) as line:
+    count = 0
+    line.start(0)
+    line.doing('compiling')
+
+    def done(what):
+      nonlocal count
+      count += 1
+      line.say(f'{what}  {line.time_left(count)}')
+
+    yield done
+
+
+def mean(drawn):
+  """One record of several that differ in their draw: means of the measured floats, and their standard errors.
+
+  drawn: list of dicts with the same keys. Numbers that are not floats must agree.
+  """
+  record, errors = {}, {}
+  for name, value in drawn[0].items():
+    values = [one[name] for one in drawn]
+    if not isinstance(value, float):
+      record[name] = value
+      continue
+    with np.errstate(all='ignore'):
+      record[name] = float(np.mean(values))
+      if len(values) > 1:
+        errors[name] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+  return record | ({'standard_error': errors} if errors else {})
+
+
+def title(networks, datasets):
+  """What was measured on what; each named once."""
+  def once(names):
+    *others, last = dict.fromkeys(names)
+    return f'{", ".join(others)} and {last}' if others else last
+
+  return f'{once(networks)} on {once(datasets)}'
+
+
+def settings(configs):
+  """What a JSON says of the configs it comes from; lists where they differ."""
+  found = {}
+  for name in ('dataset', 'image_size', 'batch_size', 'seed', 'kernel_init', 'dtype'):
+    values = list(dict.fromkeys(config[name] for config in configs))
+    found[name] = values[0] if len(values) == 1 else values
+  return found
+
+
+def write(probe, title, notes, records, figure, caption, **settings):
+  """Writes the JSON and the PNG of a probe into the workdir, and says where they are.
+
+  Args:
+    probe: name of its module in this package.
+    title: what was measured on what; notes: lines that a reader of the figure must know.
+    records: list of dicts; numbers that are not finite become null.
+    figure: matplotlib figure; caption: what it shows, also for those who cannot see it.
+    settings: what else the JSON says of how it was made.
+  """
+  workdir = runs.absolute(FLAGS.workdir)
+  image = io.BytesIO()
+  with matplotlib.rc_context(STYLE):
+    figure.savefig(image, format='png')
+  objects.replace(workdir / f'{probe}.png', image.getvalue())
+  words = ' '.join(['python -m', f'zeroinit.probes.{probe}', *sys.argv[1:]])
+  runs.write_json(workdir / f'{probe}.json', {
+      'probe': probe, 'title': title, 'caption': caption, 'figure': f'{probe}.png', 'notes': notes, 'command': words,
+      **settings, **runs.environment(jax.devices()[:1]), 'records': records})
+  for note in notes:
+    print(note)
+  print(f'{workdir / probe}.json and .png: {title}; a page of all: python -m zeroinit.probes.page --workdir={workdir}')

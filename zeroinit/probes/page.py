@@ -1,0 +1,102 @@
+"""One page of all probes: what was measured in a directory and those below it.
+
+  python -m zeroinit.probes.page --workdir=DIR
+
+Writes probes.html, which needs no other file and can be followed without the papers: every probe says what it
+measures, its equation, what to expect, and how to read its picture. Exit codes: 0, or 2 for a mistake in the command or
+its surroundings.
+"""
+
+import importlib
+import json
+import pathlib
+import pkgutil
+
+from absl import flags
+
+import zeroinit.probes
+from zeroinit import command_line, objects, runs
+from zeroinit.errors import UserError
+from zeroinit.report import page
+
+ORDER = ('variance', 'gradients')  # in which a reader should meet them; other probes follow
+TITLE = 'Looking inside: what the methods do to a network'
+SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command')  # of every JSON; the rest says how it was made
+SAID_ELSEWHERE = ('records', 'versions', 'dataset')
+
+
+def write_page(workdir):
+  """Writes probes.html into a directory.
+
+  A probe is a module of this package that states TITLE and EXPLANATION, a tuple of paragraphs, and may have
+  summary(made), a page.Table of what its JSON holds.
+
+  Args:
+    workdir: path of the directory; the JSONs of probes lie in it or anywhere below.
+
+  Returns:
+    The path of the page.
+
+  Raises:
+    UserError: there is no JSON of a probe, or one is damaged or of another version, or its figure is gone.
+  """
+  workdir = pathlib.Path(runs.absolute(workdir))
+  of_probes = {}
+  for path in sorted(workdir.rglob('*.json')):
+    made = _read(path)
+    if made:
+      of_probes.setdefault(made['probe'], []).append((path, made))
+  if not of_probes:
+    raise UserError(f'{workdir} holds nothing that a probe has measured; first: python -m zeroinit.probes.variance '
+                    f'--config=FILE.py:METHOD --workdir={workdir}')
+  blocks = []
+  for probe in sorted(of_probes, key=lambda probe: (probe not in ORDER, ORDER.index(probe) if probe in ORDER else 0)):
+    module = _module(probe, of_probes[probe][0][0])
+    blocks += [page.Heading(module.TITLE), *map(page.Paragraph, module.EXPLANATION)]
+    for path, made in of_probes[probe]:
+      blocks += _result(module, path, made)
+  objects.replace(workdir / 'probes.html', page.html(TITLE, blocks))
+  return workdir / 'probes.html'
+
+
+def _read(path):
+  """What the JSON of a probe holds; None where it is another JSON."""
+  try:
+    made = json.loads(path.read_text())
+  except ValueError as error:
+    raise UserError(f'{path} is damaged: {error}') from error
+  return runs.parse(path.read_text(), path, needs=SHARED) if isinstance(made, dict) and 'probe' in made else None
+
+
+def _module(probe, path):
+  names = [module.name for module in pkgutil.iter_modules(zeroinit.probes.__path__)]
+  module = importlib.import_module(f'zeroinit.probes.{probe}') if probe in names else None
+  if not hasattr(module, 'EXPLANATION'):
+    raise UserError(f'{path} is of a probe {probe!r}, which this version does not have')
+  return module
+
+
+def _result(module, path, made):
+  """Blocks for one JSON and its figure."""
+  figure = path.parent / made['figure']
+  if not figure.exists():
+    raise UserError(f'{figure} is gone, the figure of {path.name}; the same command makes both: {made["command"]}')
+  how = [f'{name.replace("_", " ")}: {value}' for name, value in made.items()
+         if name not in SHARED + SAID_ELSEWHERE and value not in (None, '')]
+  yield page.Heading(made['title'], level=3)
+  yield page.Image(figure.name, made['caption'], figure.read_bytes())
+  if made['notes']:
+    yield page.Items(tuple(made['notes']))
+  if hasattr(module, 'summary'):
+    yield module.summary(made)
+  yield page.Paragraph(f'Made by: {made["command"]}. {", ".join(how)}.')
+
+
+def main(argv):
+  del argv
+  print(write_page(flags.FLAGS.workdir))
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('workdir', None, 'Directory of what the probes have written.', required=True)
+  command_line.run(main)

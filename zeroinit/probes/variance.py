@@ -1,0 +1,308 @@
+"""Variance along depth: how large the skip path and the residual branches are at every block.
+
+  python -m zeroinit.probes.variance --config=configs/digits.py --methods=none,ghost_norm,zeroinit --workdir=DIR
+  python -m zeroinit.probes.variance --config=configs/digits.py --network=relu --blocks=100 --draws=20 --workdir=DIR
+  python -m zeroinit.probes.variance --config=configs/digits.py:ghost_norm --updates=0,10,80 --workdir=DIR
+  python -m zeroinit.probes.variance --checkpoint=runs/first --workdir=DIR
+
+Writes variance.json, with a record for every block, and variance.png. Networks stand at their initialization, some
+updates further, or where a run left them. Exit codes: 0, or 2 for a mistake in the command or its surroundings.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from zeroinit.blocks import Block
+from zeroinit.config import method_of
+from zeroinit.errors import UserError
+from zeroinit.layers import GhostNorm
+from zeroinit.probes import command, laws, toys, variance_figure
+from zeroinit.report import page
+
+FLAGS = flags.FLAGS
+
+TITLE = 'Variance along depth: what normalization does to the residual branches'
+EXPLANATION = (
+    'What is measured. A residual network adds to a skip path x, block by block, the output of a residual branch: '
+    'x + alpha f(x), with alpha = 1 where the method has no multiplier. How large are the two parts of that sum? The '
+    'second moment E[x²] is the mean square over all examples, positions and channels of a batch. At initialization, '
+    'because weights are drawn independently and with mean zero, the second moments of the two parts add: '
+    'E[(x + f)²] = E[x²] + E[f²].',
+    'What follows. Without normalization a branch keeps the size of what it reads, E[f²] = E[x²], so every block '
+    'doubles the second moment: 2^ℓ after ℓ blocks, and each branch is half of its block\'s output. With a norm on the '
+    'branch, E[f²] = 1 at every depth: the skip path grows by 1 per block, to ℓ + 1, and the ℓ-th branch is only '
+    '1/(ℓ + 1) of the output. A deep normalized network is therefore mostly skip path: it starts close to the '
+    'identity, and behaves as if it were shallow. This is how De & Smith (arXiv:2002.10444) explain that batch '
+    'normalization trains deep residual networks. A multiplier does the same without normalization: (1 + alpha²)^ℓ and '
+    'a share of alpha²/(1 + alpha²), which is zero for alpha = 0, and about 1/d for alpha = 1/sqrt(d), d being the '
+    'number of blocks. Dividing every sum by sqrt(2) also keeps the second moment, at 1, but leaves each branch at one '
+    'half of the output.',
+    'How to read the picture. One column per method; the horizontal axis is depth, in blocks. Above: the second '
+    'moments of the skip path and of the branch, as they enter the sum of a block. Middle: the share of the branch in '
+    'the block\'s output. Below: the second moment of the skip path in its two parts, the variance of its channels and '
+    'the square of their means, and as circles the variance that the first norm of the block sees. Dashed lines are '
+    'the laws, from the second moment that enters the first block. Numbers that float32 cannot hold are left out.',
+    'What to expect. Fully connected networks follow the laws. In a convolutional network the zeros around the image '
+    'take a few percent from every 3x3 convolution, and more from small images, so that growth stays a little below: '
+    'about 1.9 instead of 2 per block on 32x32 pixels. Where a block changes the number of channels, its shortcut is a '
+    'convolution that reads the normalized input, so with a norm the law starts again in each stage. The laws are '
+    'about second moments only: with ReLUs the channel means grow as well, and the variance, by which a norm divides, '
+    'grows as 1 + 0.68 ℓ. Without normalization the means take over: all examples become nearly the same vector, also '
+    'where dividing by sqrt(2) keeps its length, which is why that is no cure for depth.',
+)
+CAPTION = (
+    'Against depth, in blocks: second moments of the skip path and of the residual branch as they enter the sum of a '
+    'block (above), the share of the branch in the output (middle), and the variance and squared mean of the channels '
+    'of the skip path (below). Dashed: the laws for initialization. A vertical line: the next stage begins.')
+PLACES = ('input', 'skip', 'branch', 'output')
+FIELDS = ('second_moment', 'variance', 'squared_mean')
+
+
+def measure(net, variables, images, running=False):
+  """The size of the skip path and of the residual branch at every block of a network.
+
+  With a block's output  x' = s (skip + branch),  branch = alpha f(x),  s = method.merge_scale, and a channel's mean and
+  variance taken over examples and positions,
+
+      second_moment = E[x^2] = variance + squared_mean,    variance = E_c[var_c],    squared_mean = E_c[mean_c^2],
+
+  each for `input` (what enters the block), `skip` and `branch` (as they enter the sum), and `output` (what leaves the
+  block, in V1 after its ReLU). De & Smith, arXiv:2002.10444. Norms are in training mode; the moments of each block
+  are taken where it is computed, so memory does not grow with depth.
+
+  Args:
+    net: a ResNet, or a Toy of `zeroinit.probes.toys`.
+    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `runs.load`.
+    images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
+    running: whether norm_* are the running averages in variables['batch_stats'], instead of statistics of this batch.
+
+  Returns:
+    A record (dict) for each block, by depth, of floats, which are not finite where float32 overflows:
+      block: 1, 2, ...; stage: 1, 2, ...;
+      input_second_moment, input_variance, input_squared_mean, skip_..., branch_..., output_...;
+      ratio: branch_second_moment / skip_second_moment;
+      share: s^2 branch_second_moment / second moment of s (skip + branch), which in V2 is the output;
+      norm_mean_square, norm_variance: of the block's first norm, the mean over channels of its squared mean and of its
+        variance (over a ghost batch, averaged over ghosts); absent where the method has no norm.
+  """
+  left = jax.device_get(_moments(net, variables, images))
+  records = []
+  for number, (stage, block) in enumerate(_by_block(left), 1):
+    record = {'block': number, 'stage': stage}
+    for place in PLACES:
+      record |= {f'{place}_{field}': value for field, value in _unscaled(block[place]).items()}
+    skip, branch, total = (_unscaled(block[place])['second_moment'] for place in ('skip', 'branch', 'sum'))
+    with np.errstate(all='ignore'):  # a number that does not exist is null in JSON
+      record['ratio'] = float(np.divide(branch, skip))
+      record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
+    records.append(record)
+  if net.method.norm != 'none':
+    statistics = jax.device_get(variables['batch_stats']) if running else left
+    for record, (_, block) in zip(records, _by_block(statistics), strict=True):
+      norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
+      record['norm_mean_square'] = float((norm['mean'] ** 2).mean())
+      record['norm_variance'] = float(norm['var'].mean())
+  return records
+
+
+@partial(jax.jit, static_argnums=0)
+def _moments(net, variables, images):
+  """What the blocks and norms of a network leave behind: a tree like its variables, the blocks of a scan stacked."""
+  key = jax.random.key(0)  # dropout comes after the last block
+  with nn.intercept_methods(_leave_moments):
+    _, left = net.apply(variables, images, train=True, mutable=['probes', 'batch_stats'], rngs={'dropout': key})
+  return left['probes']
+
+
+def _leave_moments(call, args, kwargs, context):
+  """Has every block leave the moments of its parts, and every norm its statistics, when a method of it is called."""
+  module, result = context.module, call(*args, **kwargs)
+
+  def leave(name, value):
+    module.sow('probes', name, value, init_fn=lambda: None, reduce_fn=lambda _, value: value)
+
+  if isinstance(module, Block) and context.method_name == '__call__':
+    leave('input', _scaled_moments(args[0]))
+    leave('output', _scaled_moments(result))
+  elif isinstance(module, Block) and context.method_name == 'merge':
+    shortcut, h = args[:2]
+    alpha = 1.0 if module.method.alpha is None else module.get_variable('params', 'alpha').astype(h.dtype)
+    leave('skip', _scaled_moments(shortcut))
+    leave('branch', _scaled_moments(alpha * h))
+    leave('sum', _scaled_moments(result))
+  elif isinstance(module, GhostNorm) and context.method_name == '__call__':
+    x = args[0]
+    size = min(module.group_size or len(x), len(x))
+    groups = x.reshape(-1, size, *x.shape[1:]).astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(1, groups.ndim - 1))
+    leave('mean', groups.mean(axes).mean(0))
+    leave('var', groups.var(axes).mean(0))
+  return result
+
+
+def _scaled_moments(x):
+  """Moments of x over a scale, its largest value, and that scale: squares overflow long before x does."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  largest = jnp.abs(x).max()
+  scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # XLA multiplies by 1 / scale, never a subnormal
+  x = x / scale
+  mean, variance = x.mean(range(x.ndim - 1)), x.var(range(x.ndim - 1))
+  return {'scale': scale, 'variance': variance.mean(), 'squared_mean': (mean**2).mean()}
+
+
+def _unscaled(moments):
+  square = float(moments['scale']) ** 2
+  variance, squared_mean = square * float(moments['variance']), square * float(moments['squared_mean'])
+  return {'second_moment': variance + squared_mean, 'variance': variance, 'squared_mean': squared_mean}
+
+
+def _by_block(tree):
+  """(stage, what the tree holds of a block), by depth. tree: of numpy arrays, with stage1, stage2, ..."""
+  for stage in sorted(name for name in tree if name.startswith('stage')):
+    number = int(stage.removeprefix('stage'))
+    yield number, tree[stage]['first']
+    rest = tree[stage].get('rest', {})
+    for i in range(len(jax.tree.leaves(rest)[0]) if rest else 0):
+      yield number, jax.tree.map(lambda leaf, i=i: leaf[i], rest)
+
+
+def define():
+  command.define()
+  flags.DEFINE_enum('network', 'own', ['own', *toys.KINDS], "The config's own network, or a toy: fully connected "
+                    'linear, fully connected with ReLU, or convolutional with ReLU.')
+  flags.DEFINE_integer('blocks', 100, 'Blocks of a toy network.', 1, 1_000_000)
+  flags.DEFINE_integer('channels', 256, 'Channels, or width, of a toy network.', 1, 100_000)
+  flags.DEFINE_integer('layers', 1, 'Layers in each residual branch of a toy network.', 1, 2)
+  flags.DEFINE_list('updates', ['0'], 'Measure after so many updates of training, such as 0,10,100.')
+
+
+def main(argv):
+  del argv
+  who, updates = command.subjects(), _updates()
+  if FLAGS.network != 'own' and (FLAGS.checkpoint or updates != [0]):
+    raise UserError(f'--network={FLAGS.network} is never trained: leave out --checkpoint and --updates')
+  if FLAGS.checkpoint and updates != [0]:
+    raise UserError('a checkpoint stands where its run left it: leave out --updates, or --checkpoint')
+  prepare = partial(_own, updates=updates) if FLAGS.network == 'own' else _toy
+  prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
+  records, notes, formulas = [], [], {}
+  with command.measuring(len(who) * FLAGS.draws) as done:
+    for subject, (net, drawn) in zip(who, prepared, strict=True):
+      found = {}  # by the number of updates
+      for index in range(FLAGS.draws):
+        for state, variables, images in drawn(index):
+          running = subject.checkpoint is not None
+          found.setdefault(state, []).append(measure(net, variables, images, running))
+        done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
+      for state, draws in found.items():
+        records += _records(subject, net, state, draws)
+      formulas[subject.label] = laws.formula(net) if 0 in found else ''
+      notes += _notes(subject, net, found, updates)
+  normless = [subject.label for subject, (net, _) in zip(who, prepared, strict=True) if net.method.norm == 'none']
+  if normless:
+    notes.insert(0, f'No norm, so no norm_mean_square and norm_variance in the records: {", ".join(normless)}.')
+  title = command.title([net.title for net, _ in prepared],
+                        ['Gaussian inputs' if FLAGS.network != 'own' else command.dataset_of(subject.config).title
+                         for subject in who])
+  configs = [subject.config for subject in who]
+  command.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
+                draws=FLAGS.draws, **command.settings(configs))
+
+
+def _updates():
+  try:
+    updates = sorted({int(text) for text in FLAGS.updates})
+  except ValueError:
+    updates = [-1]
+  if not updates or updates[0] < 0:
+    raise UserError(f'--updates={",".join(FLAGS.updates)}: write numbers of updates, such as 0,10,100')
+  return updates
+
+
+def _own(subject, updates):
+  """The network of a config, and a function that gives its states (updates done, variables, images) of one draw."""
+  recipe = command.recipe_of(subject.config)
+  if updates[-1] > recipe.schedule.steps:
+    raise UserError(f'--updates={updates[-1]} is more than the {recipe.schedule.steps} updates of the run')
+  if subject.checkpoint is None:
+    copies = 5 if updates[-1] else 3  # parameters, momentum; in training gradients and the new ones
+    command.need_memory(recipe.net.title, copies * command.parameter_bytes(recipe.net, recipe.image_shape))
+
+  def drawn(index):
+    config = subject.draw(index)
+    images, _ = command.first_batch(config)
+    for state, variables in command.states(config, recipe, updates, subject.checkpoint):
+      yield state, variables, images
+
+  return recipe.net, drawn
+
+
+def _toy(subject):
+  """As `_own`, for a toy network with the method of the config."""
+  config = subject.config
+  net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.layers)
+  inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=config.image_size)
+  command.need_memory(net.title, 2 * command.parameter_bytes(net, inputs(jax.random.key(0)).shape[1:]))
+  init = jax.jit(partial(net.init, train=False))
+
+  def drawn(index):
+    weights, images = jax.random.split(jax.random.key(subject.draw(index).seed))
+    images = inputs(images)
+    yield 0, {'batch_stats': {}} | init(weights, images[:1]), images
+
+  return net, drawn
+
+
+def _records(subject, net, state, draws):
+  """Means over draws of the records of one network in one state, with the laws where it is at initialization."""
+  records = [command.mean(drawn) for drawn in zip(*draws, strict=True)]
+  expected = laws.expected(net, records[0]['input_second_moment']) if state == 0 else None
+  made = {**subject.made(), 'network': net.title, 'updates': state}
+  for place, record in enumerate(records):
+    law = expected[place] if expected else None
+    of_law = {'law_skip_second_moment': law.skip, 'law_branch_second_moment': law.branch,
+              'law_output_second_moment': law.output, 'law_share': law.share} if law else {}
+    yield made | record | of_law
+
+
+def _notes(subject, net, found, updates):
+  """What a reader of the records or the figure would miss."""
+  if net.method.norm != 'none' and subject.checkpoint:
+    yield f'{subject.label}: norm_mean_square and norm_variance are of the running averages in the checkpoint.'
+  if not subject.checkpoint and laws.expected(net, 1.0) is None:
+    yield f'{subject.label}: blocks that end with a ReLU (V1) follow none of the laws.'
+  if not subject.checkpoint and max(found) < updates[-1]:
+    yield f'{subject.label} diverged after {max(found)} updates.'
+  for state, draws in found.items():
+    lost = [record['block'] for records in draws for record in records
+            if not np.isfinite(record['output_second_moment'])]
+    if lost:
+      after = f' after {state} updates' if state else ''
+      yield f'{subject.label}{after} exceeds float32 from block {min(lost)} on: null in the JSON.'
+
+
+def summary(made):
+  """A page.Table of the last block of each stage. made: what variance.json holds."""
+  number = lambda value: '' if value is None else f'{value:.3g}'
+  rows = []
+  for record, after in zip(made['records'], [*made['records'][1:], None], strict=True):
+    place = lambda record: record and (record['method'], record['updates'], record['stage'])
+    if place(record) != place(after):
+      updates = '' if record['updates'] is None else f'{record["updates"]:,}'
+      rows.append((record['method'], updates, str(record['block']),
+                   *(number(record.get(field)) for field in (
+                       'output_second_moment', 'law_output_second_moment', 'share', 'law_share', 'skip_variance',
+                       'skip_squared_mean'))))
+  return page.Table('The last block of each stage.', (
+      'method', 'updates', 'block', 'second moment of the output', 'law', "branch's share", 'law',
+      'variance of the skip path', 'squared mean of the skip path'), tuple(rows))
+
+
+if __name__ == '__main__':
+  define()
+  command.run(main)

@@ -1,0 +1,110 @@
+"""The figure of the variance probe: second moments, shares and channel means along depth, a column per network."""
+
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from zeroinit.probes.figures import finish, log_axes, positive, shades
+from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE
+
+COLUMNS = 5  # at most, side by side
+MARKED = 40  # blocks, up to which each has its marker
+HOLLOW = 25  # markers of a norm's statistics in a deep network
+SKIP, BRANCH, SHARE, VARIANCE, MEAN = BLUE, RED, ORANGE, GREEN, PURPLE
+ROWS = ('second moment', 'share of the branch\nin the output', 'skip path:\nvariance, squared mean')
+
+
+def draw(title, records, laws):
+  """The figure. title: what was measured; records: as in variance.json; laws: {method: formula for matplotlib}."""
+  names = list(dict.fromkeys(record['method'] for record in records))
+  with matplotlib.rc_context(STYLE):
+    columns = min(len(names), COLUMNS)
+    bands = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(max(5.0, 2.35 * columns + 0.5), (2.0 + 1.7 + 1.7) * bands + 1.0))
+    axes = figure.subplots(3 * bands, columns, squeeze=False, height_ratios=(2.0, 1.7, 1.7) * bands)
+    for place, name in enumerate(names):
+      band, column = divmod(place, columns)
+      panels = axes[3 * band : 3 * band + 3, column]
+      _column(panels, [record for record in records if record['method'] == name])
+      panels[0].set_title(_heading(name, laws.get(name)))
+      if column == 0:
+        for ax, label in zip(panels, ROWS, strict=True):
+          ax.set_ylabel(label)
+    for place in range(len(names), bands * columns):
+      for ax in axes[3 * (place // columns) : 3 * (place // columns) + 3, place % columns]:
+        ax.remove()
+    log_axes(axes[1::3].flat[: len(names)])  # shares are compared across networks
+    finish(figure, title, _marks(records), columns=3 if columns < 4 else 4)
+  return figure
+
+
+def _heading(name, law):
+  name = name.replace('_inverse_sqrt_d', '\n_inverse_sqrt_d').replace(' in ', '\nin ')
+  return f'{name}\nlaw: {law}' if law else name
+
+
+def _column(panels, records):
+  """The panels of one network, whose states along training are drawn in shades."""
+  states = list(dict.fromkeys(record['updates'] for record in records))
+  for i, state in enumerate(states):
+    here = [record for record in records if record['updates'] == state]
+    blocks = [record['block'] for record in here]
+    marker = {'marker': '.', 'markersize': 5} if len(blocks) <= MARKED else {}
+
+    def line(ax, field, colour, *, here=here, blocks=blocks, marker=marker, i=i, **look):
+      ax.plot(blocks, positive([record[field] for record in here]), color=shades(colour, len(states))[i],
+              **(marker | look))
+
+    moments, share, parts = panels
+    line(moments, 'skip_second_moment', SKIP)
+    line(moments, 'branch_second_moment', BRANCH)
+    line(share, 'share', SHARE)
+    line(parts, 'skip_variance', VARIANCE)
+    line(parts, 'skip_squared_mean', MEAN)
+    if 'norm_variance' in here[0]:
+      few = slice(0, None, math.ceil(len(here) / HOLLOW))
+      parts.plot(blocks[few], positive([record['norm_variance'] for record in here])[few], 'o',
+                 color=shades(BLACK, len(states))[i],
+                 markerfacecolor='none', markersize=5, markeredgewidth=0.7, zorder=4)
+    if 'law_share' in here[0]:
+      dashed = {'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'zorder': 3}
+      for ax, field in ((moments, 'skip_second_moment'), (moments, 'branch_second_moment'), (share, 'share')):
+        # Only as far as there are measurements: 2^l goes on where float32 ends.
+        ax.plot(blocks, positive([record[f'law_{field}'] if record[field] is not None and np.isfinite(record[field])
+                                  else None for record in here]), **dashed)
+  for ax, what, field in ((panels[0], 'the branch', 'branch_second_moment'), (panels[1], 'the share', 'share')):
+    if all(record[field] == 0 for record in records):
+      ax.text(0.5, 0.08 if ax is panels[0] else 0.5, f'{what} is 0 in every block', ha='center',
+              transform=ax.transAxes, fontsize=8, color=BRANCH)
+  log_axes([moments])
+  log_axes([parts])
+  for ax in panels:
+    ax.set_xlim(0.5 - 0.02 * len(blocks), len(blocks) + 0.5 + 0.02 * len(blocks))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    stages = [record['stage'] for record in here]
+    for first in np.flatnonzero(np.diff(stages)):
+      ax.axvline(first + 1.5, color='#b0b0b0', linewidth=0.8, linestyle=':', zorder=0)
+  panels[-1].set_xlabel('block')
+
+
+def _marks(records):
+  """The legend: lines of the panels from top to bottom, and what else is drawn."""
+  marks = [{'color': SKIP, 'label': 'skip path'}, {'color': BRANCH, 'label': 'residual branch'},
+           {'color': SHARE, 'label': 'share of the branch'},
+           {'color': VARIANCE, 'label': 'skip path: variance of channels'},
+           {'color': MEAN, 'label': 'skip path: squared mean of channels'}]
+  if any('norm_variance' in record for record in records):
+    marks.append({'color': BLACK, 'marker': 'o', 'markerfacecolor': 'none', 'linestyle': 'none', 'markersize': 5,
+                  'label': "variance in the block's first norm"})
+  if any('law_share' in record for record in records):
+    marks.append({'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'label': 'law, at initialization'})
+  if len({record['stage'] for record in records}) > 1:
+    marks.append({'color': '#b0b0b0', 'linestyle': ':', 'label': 'a new stage'})
+  states = [state for state in dict.fromkeys(record['updates'] for record in records) if state is not None]
+  if len(states) > 1:
+    marks += [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
+              for shade, state in zip(shades(BLACK, len(states)), states, strict=True)]
+  return marks
