@@ -117,7 +117,8 @@ def test_against_numpy_block_by_block(net):
   assert [record['block'] for record in records] == list(range(1, len(expected) + 1))
   assert [record['stage'] for record in records] == [i for i, stage in enumerate(net.stages, 1) for _ in stage]
   for record, (entering, skip, branch, total, output, normed) in zip(records, expected, strict=True):
-    for place, x in (('input', entering), ('skip', skip), ('branch', branch), ('output', output)):
+    assert record['input_second_moment'] == pytest.approx((entering**2).mean(), rel=2e-3)
+    for place, x in (('skip', skip), ('branch', branch), ('output', output)):
       for field, want in (('second_moment', (x**2).mean()), ('variance', x.var((0, 1, 2)).mean()),
                           ('squared_mean', (x.mean((0, 1, 2)) ** 2).mean())):
         assert record[f'{place}_{field}'] == pytest.approx(want, rel=2e-3, abs=1e-4 * (x**2).mean()), (place, field)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import json
 import os
 import sys
 
@@ -18,7 +19,7 @@ from zeroinit import command_line, data, loader, objects, runs, studies
 from zeroinit.config import check, method_label
 from zeroinit.errors import UserError, first_line
 from zeroinit.progress import Progress
-from zeroinit.recipe import make_recipe
+from zeroinit.recipe import image_shape, make_recipe
 from zeroinit.report.figures import STYLE
 from zeroinit.resident import Resident
 from zeroinit.step import init_state
@@ -261,13 +262,12 @@ def title(networks, datasets):
   return f'{once(networks)} on {once(datasets)}'
 
 
-def settings(configs):
-  """What a JSON says of the configs it comes from; lists where they differ."""
-  found = {}
-  for name in ('dataset', 'image_size', 'batch_size', 'seed', 'kernel_init', 'dtype'):
-    values = list(dict.fromkeys(config[name] for config in configs))
-    found[name] = values[0] if len(values) == 1 else values
-  return found
+def settings(configs, nets):
+  """What a JSON says of the configs and networks it comes from; lists where they differ."""
+  once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
+  return {**{name: once(config[name] for config in configs) for name in ('dataset', 'batch_size', 'seed', 'dtype')},
+          'image_size': once(image_shape(config)[0] for config in configs),
+          'kernel_init': once(net.kernel_init for net in nets)}
 
 
 def write(probe, title, notes, records, figure, caption, **settings):
@@ -286,9 +286,17 @@ def write(probe, title, notes, records, figure, caption, **settings):
     figure.savefig(image, format='png')
   objects.replace(workdir / f'{probe}.png', image.getvalue())
   words = ' '.join(['python -m', f'zeroinit.probes.{probe}', *sys.argv[1:]])
-  runs.write_json(workdir / f'{probe}.json', {
-      'probe': probe, 'title': title, 'caption': caption, 'figure': f'{probe}.png', 'notes': notes, 'command': words,
-      **settings, **runs.environment(jax.devices()[:1]), 'records': records})
+  made = {'probe': probe, 'title': title, 'caption': caption, 'figure': f'{probe}.png', 'notes': notes,
+          'command': words, **settings, **runs.environment(jax.devices()[:1])}
+  lines = ',\n    '.join(json.dumps(_rounded(runs.finite(record)), allow_nan=False) for record in records)
+  head = json.dumps(runs.finite(made), indent=2, allow_nan=False).removesuffix('\n}')
+  objects.replace(workdir / f'{probe}.json', f'{head},\n  "records": [\n    {lines}\n  ]\n}}\n')
   for note in notes:
     print(note)
   print(f'{workdir / probe}.json and .png: {title}; a page of all: python -m zeroinit.probes.page --workdir={workdir}')
+
+
+def _rounded(record):
+  """The record with six significant digits, about what float32 has."""
+  short = lambda value: float(f'{value:.6g}') if isinstance(value, float) else value
+  return {name: _rounded(value) if isinstance(value, dict) else short(value) for name, value in record.items()}

@@ -43,7 +43,7 @@ def positive(values):
   return np.where(values > 0, values, math.nan)
 
 
-def log_axes(axes, margin=1.25, least=4.0):
+def log_axes(axes, least=4.0):
   """Gives panels one logarithmic y axis, with few labels however much it spans. To be called when all is drawn.
 
   least: the factor that it spans at least, so that what is nearly constant looks it.
@@ -56,11 +56,10 @@ def log_axes(axes, margin=1.25, least=4.0):
     if np.isnan(there).all():
       ax.set_yticks([])
       continue
-    low, high = np.nanmin(there) / margin, np.nanmax(there) * margin
-    more = max(1.0, math.sqrt(least / (high / low)))
-    low, high = low / more, high * more
-    ax.set_ylim(low, high)
-    decades = math.log10(high / low)
+    low, high = math.log10(np.nanmin(there)), math.log10(np.nanmax(there))
+    margin = max(0.06 * (high - low), 0.08, (math.log10(least) - (high - low)) / 2)
+    ax.set_ylim(10 ** (low - margin), 10 ** (high + margin))
+    decades = high - low + 2 * margin
     if decades > 2.5:
       ax.yaxis.set_major_locator(ticker.LogLocator(numticks=6))
     else:

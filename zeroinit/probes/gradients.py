@@ -153,7 +153,7 @@ def main(argv):
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(config).title for config in configs])
   command.write('gradients', title, notes, records, gradients_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings(configs), weight_decay=configs[0].weight_decay)
+                **command.settings(configs, [recipe.net for recipe in recipes]), weight_decay=configs[0].weight_decay)
 
 
 def _at_depths(subject):

@@ -22,6 +22,7 @@ from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
 from zeroinit.probes import command, laws, toys, variance_figure
+from zeroinit.recipe import image_shape
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -49,18 +50,18 @@ EXPLANATION = (
     'the laws, from the second moment that enters the first block. Numbers that float32 cannot hold are left out.',
     'What to expect. Fully connected networks follow the laws. In a convolutional network the zeros around the image '
     'take a few percent from every 3x3 convolution, and more from small images, so that growth stays a little below: '
-    'about 1.9 instead of 2 per block on 32x32 pixels. Where a block changes the number of channels, its shortcut is a '
-    'convolution that reads the normalized input, so with a norm the law starts again in each stage. The laws are '
-    'about second moments only: with ReLUs the channel means grow as well, and the variance, by which a norm divides, '
-    'grows as 1 + 0.68 ℓ. Without normalization the means take over: all examples become nearly the same vector, also '
-    'where dividing by sqrt(2) keeps its length, which is why that is no cure for depth.',
+    'about 1.9 instead of 2 per block on 32x32 pixels. The max pool of a ResNet-50 leaves mostly positive numbers, of '
+    'which a ReLU keeps more than the half that the laws assume, so without normalization it starts above them. Where '
+    'a block changes the number of channels, its shortcut is a convolution that reads the normalized input, so with a '
+    'norm the law starts again in each stage. The laws are about second moments only: with ReLUs the channel means '
+    'grow as well, and the variance, by which a norm divides, grows as 1 + 0.68 ℓ. Without normalization the means '
+    'take over: all examples become nearly the same vector, also where dividing by sqrt(2) keeps its length, which is '
+    'why that is no cure for depth.',
 )
 CAPTION = (
     'Against depth, in blocks: second moments of the skip path and of the residual branch as they enter the sum of a '
     'block (above), the share of the branch in the output (middle), and the variance and squared mean of the channels '
     'of the skip path (below). Dashed: the laws for initialization. A vertical line: the next stage begins.')
-PLACES = ('input', 'skip', 'branch', 'output')
-FIELDS = ('second_moment', 'variance', 'squared_mean')
 
 
 def measure(net, variables, images, running=False):
@@ -71,8 +72,8 @@ def measure(net, variables, images, running=False):
 
       second_moment = E[x^2] = variance + squared_mean,    variance = E_c[var_c],    squared_mean = E_c[mean_c^2],
 
-  each for `input` (what enters the block), `skip` and `branch` (as they enter the sum), and `output` (what leaves the
-  block, in V1 after its ReLU). De & Smith, arXiv:2002.10444. Norms are in training mode; the moments of each block
+  each for `skip` and `branch` (as they enter the sum), and `output` (what leaves the block, in V1 after its ReLU). De &
+  Smith, arXiv:2002.10444. Norms are in training mode; the moments of each block
   are taken where it is computed, so memory does not grow with depth.
 
   Args:
@@ -84,7 +85,8 @@ def measure(net, variables, images, running=False):
   Returns:
     A record (dict) for each block, by depth, of floats, which are not finite where float32 overflows:
       block: 1, 2, ...; stage: 1, 2, ...;
-      input_second_moment, input_variance, input_squared_mean, skip_..., branch_..., output_...;
+      input_second_moment: of what enters the block;
+      skip_second_moment, skip_variance, skip_squared_mean, and the same of branch and output;
       ratio: branch_second_moment / skip_second_moment;
       share: s^2 branch_second_moment / second moment of s (skip + branch), which in V2 is the output;
       norm_mean_square, norm_variance: of the block's first norm, the mean over channels of its squared mean and of its
@@ -93,10 +95,11 @@ def measure(net, variables, images, running=False):
   left = jax.device_get(_moments(net, variables, images))
   records = []
   for number, (stage, block) in enumerate(_by_block(left), 1):
-    record = {'block': number, 'stage': stage}
-    for place in PLACES:
-      record |= {f'{place}_{field}': value for field, value in _unscaled(block[place]).items()}
-    skip, branch, total = (_unscaled(block[place])['second_moment'] for place in ('skip', 'branch', 'sum'))
+    moments = {place: _unscaled(block[place]) for place in ('input', 'skip', 'branch', 'sum', 'output')}
+    record = {'block': number, 'stage': stage, 'input_second_moment': moments['input']['second_moment']}
+    for place in ('skip', 'branch', 'output'):
+      record |= {f'{place}_{field}': value for field, value in moments[place].items()}
+    skip, branch, total = (moments[place]['second_moment'] for place in ('skip', 'branch', 'sum'))
     with np.errstate(all='ignore'):  # a number that does not exist is null in JSON
       record['ratio'] = float(np.divide(branch, skip))
       record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
@@ -209,9 +212,9 @@ def main(argv):
   title = command.title([net.title for net, _ in prepared],
                         ['Gaussian inputs' if FLAGS.network != 'own' else command.dataset_of(subject.config).title
                          for subject in who])
-  configs = [subject.config for subject in who]
+  settings = command.settings([subject.config for subject in who], [net for net, _ in prepared])
   command.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
-                draws=FLAGS.draws, **command.settings(configs))
+                draws=FLAGS.draws, **settings)
 
 
 def _updates():
@@ -246,7 +249,7 @@ def _toy(subject):
   """As `_own`, for a toy network with the method of the config."""
   config = subject.config
   net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.layers)
-  inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=config.image_size)
+  inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=image_shape(config)[0])
   command.need_memory(net.title, 2 * command.parameter_bytes(net, inputs(jax.random.key(0)).shape[1:]))
   init = jax.jit(partial(net.init, train=False))
 

@@ -13,6 +13,7 @@ from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STY
 COLUMNS = 5  # at most, side by side
 MARKED = 40  # blocks, up to which each has its marker
 HOLLOW = 25  # markers of a norm's statistics in a deep network
+ROUNDING = 1e-8  # a squared mean below this share of the second moment is zero, as after a norm, and left out
 SKIP, BRANCH, SHARE, VARIANCE, MEAN = BLUE, RED, ORANGE, GREEN, PURPLE
 ROWS = ('second moment', 'share of the branch\nin the output', 'skip path:\nvariance, squared mean')
 
@@ -42,7 +43,8 @@ def draw(title, records, laws):
 
 
 def _heading(name, law):
-  name = name.replace('_inverse_sqrt_d', '\n_inverse_sqrt_d').replace(' in ', '\nin ')
+  for end in ('_inverse_sqrt_d', '(', ' in '):  # a name that is wider than its panel
+    name = name.replace(end, '\n' + end.lstrip())
   return f'{name}\nlaw: {law}' if law else name
 
 
@@ -54,16 +56,17 @@ def _column(panels, records):
     blocks = [record['block'] for record in here]
     marker = {'marker': '.', 'markersize': 5} if len(blocks) <= MARKED else {}
 
-    def line(ax, field, colour, *, here=here, blocks=blocks, marker=marker, i=i, **look):
-      ax.plot(blocks, positive([record[field] for record in here]), color=shades(colour, len(states))[i],
-              **(marker | look))
+    def line(ax, field, colour, above=0.0, *, here=here, blocks=blocks, marker=marker, i=i):
+      values = positive([record[field] for record in here])
+      ax.plot(blocks, np.where(values > above, values, math.nan), color=shades(colour, len(states))[i], **marker)
 
     moments, share, parts = panels
     line(moments, 'skip_second_moment', SKIP)
     line(moments, 'branch_second_moment', BRANCH)
     line(share, 'share', SHARE)
     line(parts, 'skip_variance', VARIANCE)
-    line(parts, 'skip_squared_mean', MEAN)
+    means = [ROUNDING * (record['skip_second_moment'] or 0.0) for record in here]
+    line(parts, 'skip_squared_mean', MEAN, above=means)
     if 'norm_variance' in here[0]:
       few = slice(0, None, math.ceil(len(here) / HOLLOW))
       parts.plot(blocks[few], positive([record['norm_variance'] for record in here])[few], 'o',
