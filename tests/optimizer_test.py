@@ -7,7 +7,7 @@ import pytest
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, halving, heavy_ball, l2_penalty
+from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, heavy_ball, l2_penalty, stepwise
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 
 
@@ -26,7 +26,7 @@ def networks(method):
 
 
 def test_the_papers_run_halves_at_epoch_100_and_every_10_after():
-  schedule = halving(epochs=200, batch_size=64, drop_every=1 / 20, examples=50_000)
+  schedule = stepwise(200, 64, 50_000, first_drop=1 / 2, drop_every=1 / 20, drop_by=2)
   assert (schedule.steps, schedule.steps_per_epoch) == (156_200, 781)
   assert schedule.drops == tuple(781 * epoch for epoch in range(100, 200, 10))
   factors = [float(schedule.factor(781 * epoch + shift)) for epoch, shift in
@@ -35,14 +35,22 @@ def test_the_papers_run_halves_at_epoch_100_and_every_10_after():
 
 
 def test_the_papers_imagenet_run_halves_at_epoch_45_and_every_5_after():
-  schedule = halving(epochs=90, batch_size=256, drop_every=1 / 18, examples=1_281_167)
+  schedule = stepwise(90, 256, 1_281_167, first_drop=1 / 2, drop_every=1 / 18, drop_by=2)
   assert schedule.drops == tuple(schedule.steps_per_epoch * epoch for epoch in range(45, 90, 5))
   assert float(schedule.factor(schedule.steps - 1)) == 1 / 512
 
 
+def test_the_drops_of_he_et_al():
+  schedule = stepwise(200, 64, 50_000, first_drop=1 / 4, drop_every=1 / 4, drop_by=10)
+  assert schedule.drops == tuple(781 * epoch for epoch in (50, 100, 150))
+  steps = [781 * epoch + shift for epoch, shift in [(0, 0), (50, -1), (50, 0), (100, 0), (150, 0), (200, -1)]]
+  assert [float(schedule.factor(step)) for step in steps] == pytest.approx([1, 1, 0.1, 0.01, 0.001, 0.001])
+  assert stepwise(200, 128, 50_000, 1 / 2, 1 / 4, 10).drops == (390 * 100, 390 * 150)  # 2 drops, as on CIFAR-10
+
+
 @pytest.mark.parametrize('epochs, batch_size', [(1, 64), (0.5, 64), (5, 1437), (0.001, 64)])
 def test_short_runs_keep_the_shape(epochs, batch_size):
-  schedule = halving(epochs, batch_size, 1 / 20, 1437)
+  schedule = stepwise(epochs, batch_size, 1437, 1 / 2, 1 / 20, 2)
   assert schedule.steps == max(1, round(epochs * (1437 // batch_size)))
   assert all(max(1, schedule.steps // 2) <= drop < schedule.steps for drop in schedule.drops)
   assert list(schedule.drops) == sorted(schedule.drops)
@@ -55,7 +63,7 @@ def test_factor_is_exact_inside_jit():
 
 def test_batch_larger_than_the_data():
   with pytest.raises(UserError, match='1,437'):
-    halving(1, 2000, 1 / 20, 1437)
+    stepwise(1, 2000, 1437, 1 / 2, 1 / 20, 2)
 
 
 @pytest.mark.parametrize('method', METHODS)

@@ -12,7 +12,7 @@ import pytest
 from bad_input_test import assert_one_line
 
 from zeroinit.methods import METHODS
-from zeroinit.probes import gradients, variance
+from zeroinit.probes import depth, gradients, stability, variance
 
 pytestmark = pytest.mark.slow  # many processes, each of which compiles
 
@@ -44,7 +44,7 @@ def probe(name, *flags, cache, workdir):
 
 @pytest.fixture(scope='module')
 def measured(tmp_path_factory, run_directory, cache):
-  """A directory into which both probes have written, and what their JSONs hold."""
+  """A directory into which all probes have written, and what their JSONs hold."""
   workdir = tmp_path_factory.mktemp('probes')
   three = '--methods=none,ghost_norm,zeroinit'
   found = {
@@ -57,6 +57,12 @@ def measured(tmp_path_factory, run_directory, cache):
                          workdir=workdir / 'gradients'),
       'gradients of a run': probe('gradients', f'--checkpoint={run_directory}', '--batch=8', cache=cache,
                                   workdir=workdir / 'gradients_of_run'),
+      'depth': probe('depth', *DIGITS, '--methods=none,zeroinit', '--depths=10,16', '--draws=2', cache=cache,
+                     workdir=workdir / 'depth'),
+      'stability': probe('stability', *DIGITS, '--batches=16,32', '--updates=40', '--width=1', '--draws=2', cache=cache,
+                         workdir=workdir / 'stability'),
+      'stability of a run': probe('stability', f'--checkpoint={run_directory}', '--updates=12', '--width=2',
+                                  cache=cache, workdir=workdir / 'stability_of_run'),
   }
   return workdir, found
 
@@ -117,9 +123,36 @@ def test_gradients_have_a_record_for_every_method_and_depth(measured):
   assert [(record['method'], record['depth']) for record in records] == [
       (name, depth) for name in ('none', 'ghost_norm') for depth in (10, 16)]
   for record in records:
-    assert record['l2_share'] == pytest.approx(record['l2'] / (record['l2'] + record['cross_entropy']))
+    assert record['l2_share'] == pytest.approx(record['l2'] / (record['l2'] + record['cross_entropy']), rel=1e-4)
     assert -1 <= record['mean_cosine'] <= 1 and record['examples'] == 8
   assert [record['method'] for record in measured[1]['gradients of a run'][0]['records']] == ['ghost_norm in trained']
+
+
+def test_the_depth_test_has_a_record_for_every_method_and_depth(measured):
+  made, output = measured[1]['depth']
+  assert [(record['method'], record['depth']) for record in made['records']] == [
+      (name, depth) for name in ('none', 'zeroinit') for depth in (10, 16)]
+  for record in made['records']:
+    assert 0 <= record['test_accuracy'] <= 1 and record['updates'] == 1437 // 64
+    assert record['standard_error']['test_accuracy'] >= 0
+    assert bool(record['diverged']) == any(f'{record["method"]}, {record["network"]}' in note for note in made['notes'])
+  assert made['title'].endswith('accuracy after 1 epoch') and 'test accuracy' in output and 'left' in output
+
+
+def test_a_stable_rate_lies_below_an_unstable_one(measured):
+  made, _ = measured[1]['stability']
+  assert [record['batch_size'] for record in made['records']] == [16, 32]
+  for record in made['records']:
+    found = []
+    for draw in (0, 1):
+      runs = [run for run in record['tried'] if run['draw'] == draw]
+      lower = max(run['log2_rate'] for run in runs if run['stable'])
+      upper = min(run['log2_rate'] for run in runs if not run['stable'])
+      assert 0 < upper - lower <= made['width'] == 1
+      assert not any(run['stable'] and run['diverged'] for run in runs)
+      found.append(lower)
+    assert record['log2_largest_stable_rate'] == pytest.approx(sum(found) / 2)
+  assert [record['method'] for record in measured[1]['stability of a run'][0]['records']] == ['ghost_norm in trained']
 
 
 class Links(html.parser.HTMLParser):
@@ -144,7 +177,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(measured):
   assert not re.search('https?://', text)
   for made, _ in found.values():
     assert html.escape(made['title']) in text and html.escape(made['command']) in text
-  for module in (variance, gradients):
+  for module in (variance, gradients, depth, stability):
     assert text.count(html.escape(module.TITLE)) == 1 and html.escape(module.EXPLANATION[0]) in text
 
 
@@ -173,6 +206,15 @@ MISTAKES = [
     ('gradients DIGITS --depths=16,17', 'depth is 17'),
     ('gradients DIGITS --depths=60004 --config.width=100', 'GB of memory'),
     ('gradients --checkpoint=RUN --depths=16 --workdir=W', 'has the depth of its run'),
+    ('depth --checkpoint=RUN --workdir=W', 'leave out --checkpoint'),
+    ('depth DIGITS --depths=0', '--depths=0: write positive numbers'),
+    ('depth DIGITS --depths=12', 'depth is 12'),
+    ('depth DIGITS --epochs=5', '--epochs=5 is more than the 4 epochs'),
+    ('depth DIGITS --depths=600004 --config.width=10', 'GB of memory'),
+    ('stability DIGITS --batch=16 --batches=16', 'leave one out'),
+    ('stability DIGITS --batches=16,1920', 'more than the 1,437 training images'),
+    ('stability DIGITS --batches=100', 'ghost_size is 64, which does not divide batch_size 100'),
+    ('stability --checkpoint=RUN --depths=16 --workdir=W', 'has the depth of its run'),
     ('page --workdir=EMPTY', 'holds nothing that a probe has measured'),
 ]
 

@@ -268,6 +268,9 @@ def world(study):
     return {Setting(method, depth, 64, l2): [accuracy / 100, 0.001, 2**-2, 0.2]
             for (method, l2), accuracies in rows.items()
             for depth, accuracy in zip((16, 100, 1000), accuracies, strict=True)}
+  if study == 'schedules':
+    return {Setting(method, 16, 64, True, drop_by): [accuracy, 0.001, 2**-2, 0.2]
+            for method in ('ghost_norm', 'zeroinit') for drop_by, accuracy in ((2.0, 0.944), (10.0, 0.940))}
   if study in ('table4', 'table5'):
     rows = {'table4': {'ghost_norm': (74.97, 74.93, 74.88), 'fixup': (74.81, 74.60, 73.02),
                        'zeroinit_no_dropout': (74.93, 74.61, 70.76), 'zeroinit': (75.56, 75.46, 72.65),
@@ -342,6 +345,7 @@ FAILING = {
     'batch_norm_is_better_on_the_loss': ({'method': 'batch_norm', 'batch_size': 1}, LOSS, 0.3),
     'small_rates_grow_with_the_batch': ({'method': 'none', 'batch_size': 16}, RATE, 2**-9),
     'small_rates_are_similar': ({'method': 'none', 'batch_size': 4}, RATE, 2**-10),
+    'halving_beats_three_drops': ({'method': 'zeroinit', 'drop_by': 10.0}, ACCURACY, 0.95),
     'v2_zeroinit_reaches_batch_norm': ({'method': 'zeroinit', 'batch_size': 1024}, ACCURACY, 0.745),
     'v2_zeroinit_loses_at_4096': ({'method': 'zeroinit', 'batch_size': 4096}, ACCURACY, 0.745),
     'v2_fixup_equals_zeroinit_without_dropout': ({'method': 'fixup', 'batch_size': 256}, ACCURACY, 0.755),

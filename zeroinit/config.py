@@ -18,7 +18,9 @@ PROTOCOLS = {
         'network': ('wide_resnet',),
         'kernel_init': ('he', 'lecun'),
         'epochs': (200.0,),
+        'first_drop': (1 / 2,),
         'drop_every': (1 / 20,),
+        'drop_by': (2.0,),
         'momentum': (0.9,),
         'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
         'weight_decay_on': ('kernels',),
@@ -32,7 +34,9 @@ PROTOCOLS = {
         'kernel_init': ('he', 'lecun'),
         'image_size': (224,),
         'epochs': (90.0,),
+        'first_drop': (1 / 2,),
         'drop_every': (1 / 18,),
+        'drop_by': (2.0,),
         'momentum': (0.9,),
         'weight_decay': (1e-4,),
         'weight_decay_on': ('kernels',),
@@ -73,7 +77,9 @@ def base_config(method):
   config.micro_batches = 1  # parts of a batch whose gradients are accumulated
   config.learning_rate = 0.125
   config.epochs = 200.0
-  config.drop_every = 1 / 20  # of the run: the rate is constant for half of it, then halved at once and this often
+  config.first_drop = 1 / 2  # the rate is constant for so much of the run, then divided by drop_by,
+  config.drop_every = 1 / 20  # and again after every further such part of the run
+  config.drop_by = 2.0  # He et al. (arXiv:1512.03385): first_drop 1/4, drop_every 1/4, drop_by 10 are three drops
   config.momentum = 0.9
   config.weight_decay = 5e-4
   config.weight_decay_on = 'kernels'  # or 'all_but_norm', or 'all'
@@ -163,8 +169,9 @@ def check(config):
   one_of('dtype', 'float32', 'bfloat16')
   one_of('weight_decay_on', *WEIGHT_DECAY_ON)
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
-  need(0.001 <= config.drop_every <= 1,
-       f'drop_every is {config.drop_every}; it is a fraction of the run, from 0.001 to 1')
+  for field in ('first_drop', 'drop_every'):
+    need(0.001 <= config[field] <= 1, f'{field} is {config[field]}; it is a fraction of the run, from 0.001 to 1')
+  need(1 <= config.drop_by <= 1e6, f'drop_by is {config.drop_by}; it must be from 1 to 1e6')
   need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
        f'weight_decay is {config.weight_decay}; it must be zero or positive')
   need(0 <= config.seed < 2**32, f'seed is {config.seed}; it must be from 0 to 2^32 - 1')

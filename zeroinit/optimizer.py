@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from zeroinit.errors import UserError
@@ -21,31 +22,38 @@ WEIGHT_DECAY_ON = {
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """The learning rate of every update, as a factor on the rate that was tuned: 1, then halved at each of `drops`.
+  """The learning rate of every update, as a factor on the rate that was tuned: 1, then divided at each of `drops`.
 
   Attributes:
     steps: updates in the run.
     steps_per_epoch: updates in an epoch; an incomplete batch at its end is dropped.
-    drops: the updates, counted from 0, at which the rate is halved.
+    drops: the updates, counted from 0, at which the rate is divided by `drop_by`.
   """
 
   steps: int
   steps_per_epoch: int
   drops: tuple[int, ...]
+  drop_by: float = 2.0
 
   def factor(self, step):
-    """2^-(drops up to `step`), exactly. step: int32 scalar -> float32 scalar, inside or outside jit."""
-    return jnp.ldexp(jnp.float32(1), -jnp.sum(step >= jnp.array(self.drops, jnp.int32)))
+    """drop_by^-(drops up to `step`). step: int32 scalar -> float32 scalar, inside or outside jit."""
+    factors = np.float32(self.drop_by ** -np.arange(len(self.drops) + 1.0))
+    return jnp.array(factors)[jnp.sum(step >= jnp.array(self.drops, jnp.int32))]
 
 
-def halving(epochs, batch_size, drop_every, examples):
-  """Constant for half the run, then halved at once and after every further `drop_every` of the run (ZI, section 3).
+def stepwise(epochs, batch_size, examples, first_drop, drop_every, drop_by):
+  """Constant up to `first_drop` of the run, then divided by `drop_by` at once and after every further `drop_every`.
+
+  ZI, section 3: 1/2, 1/20 and 2, so the rate is halved every 10 epochs from epoch 100 of 200 on; on ImageNet every 5
+  from 45 of 90 on. He et al. (arXiv:1512.03385) instead divide by 10, a few times: 1/4, 1/4 and 10 are three drops,
+  and 1/2, 1/4 and 10 the two that they use on CIFAR-10.
 
   Args:
     epochs: length of the run; need not be whole.
     batch_size: examples per update.
-    drop_every: fraction of the run: 1/20 for CIFAR-10 (10 of 200 epochs), 1/18 for ImageNet (5 of 90).
     examples: size of the training set.
+    first_drop, drop_every: fractions of the run.
+    drop_by: what the rate is divided by, at least 1.
 
   Raises:
     UserError: the batch is larger than the training set, or the run longer than 2^31 steps.
@@ -56,9 +64,9 @@ def halving(epochs, batch_size, drop_every, examples):
   if epochs * steps_per_epoch >= 2**31:
     raise UserError(f'epochs is {epochs:g}, more than 2^31 steps of batch_size {batch_size}')
   steps = max(1, round(epochs * steps_per_epoch))
-  fractions = [0.5 + i * drop_every for i in range(int(0.5 / drop_every) + 1)]
+  fractions = [first_drop + i * drop_every for i in range(int((1 - first_drop) / drop_every) + 1)]
   drops = [round(fraction * steps) for fraction in fractions]
-  return Schedule(steps, steps_per_epoch, tuple(drop for drop in drops if 0 < drop < steps))
+  return Schedule(steps, steps_per_epoch, tuple(drop for drop in drops if 0 < drop < steps), drop_by)
 
 
 def chosen(params, predicate):

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from zeroinit import data, processes
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
-from zeroinit.optimizer import Schedule, halving
+from zeroinit.optimizer import Schedule, stepwise
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 
 
@@ -74,6 +74,12 @@ def network(config):
       return ResNet50V2(bottleneck_stride=config.bottleneck_stride, **shared)
 
 
+def schedule(config, train_examples):
+  """The learning rate's course over a run on a training set of that size, as a factor."""
+  return stepwise(config.epochs, config.batch_size, train_examples,
+                  config.first_drop, config.drop_every, config.drop_by)
+
+
 def image_shape(config):
   """(height, width, channels) of what the network sees."""
   source = data.source(config.dataset)
@@ -99,7 +105,7 @@ def make_recipe(config, train_examples, devices=None):
   source = data.source(config.dataset)
   return Recipe(
       net=network(config),
-      schedule=halving(config.epochs, config.batch_size, config.drop_every, train_examples),
+      schedule=schedule(config, train_examples),
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),

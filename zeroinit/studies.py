@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 from zeroinit import data, runs
 from zeroinit.config import check, method_label, method_of, protocol
 from zeroinit.errors import UserError, first_line
-from zeroinit.optimizer import halving
-from zeroinit.recipe import image_shape, network
+from zeroinit.recipe import image_shape, network, schedule
 
 # Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
 # the learning rate is tuned for each setting apart.
@@ -273,10 +272,10 @@ def make_cell(config_file, overrides, named=()):
   try:
     check(config)
     net, source = network(config), data.source(config.dataset)
-    schedule = halving(config.epochs, config.batch_size, config.drop_every, source.TRAIN_EXAMPLES)
+    steps = schedule(config, source.TRAIN_EXAMPLES).steps
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
-  images = schedule.steps * config.batch_size
+  images = steps * config.batch_size
   there = runs.compared_fields(config.to_dict())
   names = dict.fromkeys(('depth', 'width', 'batch_size', 'weight_decay', 'epochs', *sorted({*named, *overrides}),
                          *TUNED_OVER))

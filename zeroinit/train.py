@@ -285,7 +285,7 @@ def _introduction(config, recipe, dataset, state):
   yield (f'{schedule.steps:,} steps in {config.epochs:g} epochs of {schedule.steps_per_epoch:,}, batch size '
          f'{config.batch_size}, on {used} of {devices} {jax.devices()[0].platform} device(s)')
   rate = config.learning_rate
-  yield (f'learning rate {rate:g}, halved {len(schedule.drops)} times from step '
+  yield (f'learning rate {rate:g}, divided by {schedule.drop_by:g} {len(schedule.drops)} times from step '
          f'{schedule.drops[0] if schedule.drops else schedule.steps:,} on, at the end '
          f'{rate * float(schedule.factor(schedule.steps - 1)):.3g}')
   if net.method.alpha is not None:

@@ -16,14 +16,12 @@ from ml_collections import ConfigDict, config_flags
 
 from zeroinit import batch as batches
 from zeroinit import command_line, data, loader, objects, runs, studies
+from zeroinit.blocks import Conv
 from zeroinit.config import check, method_label
 from zeroinit.errors import UserError, first_line
 from zeroinit.progress import Progress
 from zeroinit.recipe import image_shape, make_recipe
 from zeroinit.report.figures import STYLE
-from zeroinit.resident import Resident
-from zeroinit.step import init_state
-from zeroinit.stream import Stream
 
 FLAGS = flags.FLAGS
 
@@ -37,6 +35,11 @@ def define():
   flags.DEFINE_integer('draws', 1, 'Average over so many draws of weights and images, from --config.seed on.', 1)
   flags.DEFINE_integer('batch', None, "Images in a batch. Default: the config's batch_size.", 2)
   flags.mark_flag_as_required('workdir')
+
+
+def define_depths():
+  """Defines --depths, for the probes that vary it."""
+  flags.DEFINE_list('depths', None, "Depths of the network, in layers, such as 16,34,100. Default: the config's.")
 
 
 def run(main):
@@ -101,6 +104,30 @@ def subjects():
   return chosen
 
 
+def at_depths(subject):
+  """The configs of a subject at every depth of --depths; its own where none is given.
+
+  Raises:
+    UserError: a depth does not exist, or the subject is a checkpoint, which has its own.
+  """
+  if not FLAGS.depths:
+    return [subject.config]
+  if subject.checkpoint:
+    raise UserError('a checkpoint has the depth of its run: leave out --depths, or --checkpoint')
+  return [subject.draw(0, depth=depth) for depth in integers('depths')]
+
+
+def integers(flag):
+  """The numbers that a flag lists, each once. Raises UserError where one is no positive number."""
+  try:
+    values = [int(text) for text in FLAGS[flag].value]
+  except ValueError:
+    values = [0]
+  if not values or min(values) < 1:
+    raise UserError(f'--{flag}={",".join(FLAGS[flag].value)}: write positive numbers, such as --{flag}=16,34,100')
+  return list(dict.fromkeys(values))
+
+
 def _run(directory):
   path = runs.absolute(directory) / 'config.json'
   if not path.exists():
@@ -156,51 +183,6 @@ def first_batch(config):
   return batches.standardize(batch['image'], source.MEAN, source.STD), batch['label']
 
 
-def states(config, recipe, updates=(0,), checkpoint=None):
-  """(updates done, variables) of a network at its initialization and after so many updates, or as a run left it.
-
-  Args:
-    config, recipe: of the run.
-    updates: int, ascending; the last state that is given comes earlier where training diverges.
-    checkpoint: directory of the run; updates done are None then, since only the newest state is there.
-
-  Raises:
-    UserError: the run holds no state, or one of another network.
-  """
-  if checkpoint:
-    net, variables = runs.load(checkpoint)
-    _check_fits(net, variables, recipe.image_shape, checkpoint)
-    yield None, variables
-    return
-  state, feed = init_state(recipe, config.learning_rate, config.seed), None
-  with contextlib.ExitStack() as closing:
-    for until in updates:
-      if until and feed is None:
-        dataset = dataset_of(config)
-        feed = (Stream(recipe, dataset, config, 0) if isinstance(dataset, data.StreamedDataset)
-                else Resident(recipe, dataset, config.eval_batch_size))
-        closing.callback(feed.close)
-      while state.step < until and not state.diverged:
-        per_epoch = recipe.schedule.steps_per_epoch
-        state = feed.train(state, min(until, (int(state.step) // per_epoch + 1) * per_epoch))
-      yield int(state.step), {'params': state.params, 'batch_stats': state.batch_stats}
-      if state.diverged:
-        return
-
-
-def _check_fits(net, variables, image_shape, directory):
-  """Raises UserError where variables are not those of the network."""
-  expected = jax.eval_shape(lambda key: net.init(key, np.zeros((1, *image_shape), np.float32), train=False),
-                            jax.random.key(0))
-  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator='/'): np.shape(leaf)
-                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  there, here = shapes({name: tree for name, tree in variables.items() if tree}), shapes(dict(expected))
-  for name in sorted(there.keys() | here.keys()):
-    if there.get(name) != here.get(name):
-      raise UserError(f'the checkpoint in {directory} is of another network than its config.json describes: {name} has '
-                      f'shape {there.get(name)}, not {here.get(name)}')
-
-
 def need_memory(title, size):
   """Raises UserError where a probe of so many bytes does not fit into the memory of the device."""
   device = jax.devices()[0]
@@ -218,21 +200,45 @@ def parameter_bytes(net, shape):
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
 
 
-@contextlib.contextmanager
-def measuring(measurements):
-  """Makes the workdir, and gives done(what): to be called after each of so many measurements, it says what is left."""
-  runs.make_directory(runs.absolute(FLAGS.workdir))
-  with Progress(measurements, 1) as line:
-    count = 0
-    line.start(0)
-    line.doing('compiling')
+def activation_bytes(recipe, examples):
+  """Bytes that a backward pass through so many examples looks back on, about.
 
-    def done(what):
-      nonlocal count
-      count += 1
-      line.say(f'{what}  {line.time_left(count)}')
+  Each convolution keeps its input and, of the ReLU or norm before it, as much again.
+  """
+  floats, shape = 0, recipe.net.stem.output_shape(recipe.image_shape)
+  if recipe.net.pools:
+    shape = Conv(shape[-1], 3, 2).output_shape(shape)
+  for spec in (spec for stage in recipe.net.stages for convs in stage for spec in convs):
+    shape = spec.output_shape(shape)
+    floats += np.prod(shape)
+  return 2 * 4 * float(floats) * examples
 
-    yield done
+
+def need_memory_to_train(config, recipe):
+  """Raises UserError where updates of a network do not fit into memory: parameters, momentum, gradient, activations."""
+  parameters = parameter_bytes(recipe.net, recipe.image_shape)
+  need_memory(recipe.net.title, 5 * parameters + activation_bytes(recipe, config.batch_size))
+
+
+class Measuring(Progress):
+  """Says which of so many measurements are done, and how much time is left."""
+
+  def __init__(self, measurements):
+    """Makes the workdir, so that a directory that cannot be made is noticed before anything is computed."""
+    runs.make_directory(runs.absolute(FLAGS.workdir))
+    super().__init__(measurements, 1)
+    self._done = 0
+
+  def __enter__(self):
+    super().__enter__()
+    self.start(0)
+    self.doing('compiling')
+    return self
+
+  def done(self, what):
+    """To be called after each measurement, with a line that says which it was."""
+    self._done += 1
+    self.say(f'{what}  {self.time_left(self._done)}')
 
 
 def mean(drawn):

@@ -67,6 +67,25 @@ def log_axes(axes, least=4.0):
       ax.yaxis.set_major_formatter('{x:g}')
 
 
+def apart(place, of):
+  """A factor for the horizontal position of one of several lines, so that equal values can be seen."""
+  return 1.025 ** (place - (of - 1) / 2)
+
+
+def depth_axis(ax, records):
+  """Gives a panel a logarithmic axis of depth, with a label for every depth that is in the records."""
+  power_axis(ax, sorted({record['depth'] for record in records}))
+  ax.set_xlabel('depth (layers)')
+
+
+def power_axis(ax, values):
+  """Gives a panel a logarithmic horizontal axis on which just these values are labelled."""
+  ax.set_xscale('log')
+  ax.xaxis.set_minor_locator(ticker.NullLocator())
+  ax.set_xticks(values, [f'{value}' for value in values])
+  ax.set_xlim(values[0] / 1.3, values[-1] * 1.3)
+
+
 def finish(figure, title, marks, columns):
   """A heading, and a legend below the panels. marks: dicts of what Line2D takes."""
   figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)

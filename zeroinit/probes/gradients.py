@@ -18,10 +18,8 @@ import optax
 from absl import flags
 from jax import lax
 
-from zeroinit.blocks import Conv
-from zeroinit.errors import UserError
 from zeroinit.optimizer import l2_penalty
-from zeroinit.probes import command, gradients_figure
+from zeroinit.probes import command, gradients_figure, training
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -127,24 +125,24 @@ def _stream(net, variables, images, labels):
 
 def define():
   command.define()
-  flags.DEFINE_list('depths', None, "Depths of the network, in layers, such as 16,34,100. Default: the config's.")
+  command.define_depths()
 
 
 def main(argv):
   del argv
   who = command.subjects()
-  cases = [(subject, config) for subject in who for config in _at_depths(subject)]
+  cases = [(subject, config) for subject in who for config in command.at_depths(subject)]
   recipes = [command.recipe_of(config) for _, config in cases]
   for (subject, config), recipe in zip(cases, recipes, strict=True):
     if subject.checkpoint is None:
       command.need_memory(recipe.net.title, _bytes(recipe, config.batch_size))
   records, notes = [], []
-  with command.measuring(len(cases) * FLAGS.draws) as done:
+  with command.Measuring(len(cases) * FLAGS.draws) as progress:
     for (subject, config), recipe in zip(cases, recipes, strict=True):
       drawn = []
       for index in range(FLAGS.draws):
         drawn.append(_loss_and_gradients(subject, subject.draw(index, depth=config.depth), recipe))
-        done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}')
+        progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}')
       made = {**subject.made(), 'network': recipe.net.title, 'depth': config.depth,
               'updates': None if subject.checkpoint else 0, 'examples': config.batch_size}
       records.append(made | command.mean(drawn))
@@ -156,23 +154,10 @@ def main(argv):
                 **command.settings(configs, [recipe.net for recipe in recipes]), weight_decay=configs[0].weight_decay)
 
 
-def _at_depths(subject):
-  """The configs of a subject at every depth of --depths. Raises UserError where one does not exist."""
-  if not FLAGS.depths:
-    return [subject.config]
-  if subject.checkpoint:
-    raise UserError('a checkpoint has the depth of its run: leave out --depths, or --checkpoint')
-  try:
-    depths = [int(text) for text in FLAGS.depths]
-  except ValueError:
-    raise UserError(f'--depths={",".join(FLAGS.depths)}: write numbers of layers, such as 16,34,100') from None
-  return [subject.draw(0, depth=depth) for depth in dict.fromkeys(depths)]
-
-
 def _loss_and_gradients(subject, config, recipe):
   """The measures of one draw."""
   images, labels = command.first_batch(config)
-  (_, variables), = command.states(config, recipe, checkpoint=subject.checkpoint)
+  (_, variables), = training.states(config, recipe, checkpoint=subject.checkpoint)
   found = measure(recipe.net, variables, images, labels)
   l2 = float(l2_penalty(variables['params'], config.weight_decay, config.weight_decay_on))
   loss = found['cross_entropy'] + l2
@@ -183,14 +168,7 @@ def _bytes(recipe, batch_size):
   """Bytes that the probe needs: parameters, momentum, S and gradients; and what a backward pass looks back on."""
   method = recipe.net.method
   together = {'none': 1, 'ghost': min(method.ghost_size, batch_size), 'batch': batch_size}[method.norm]
-  floats, shape = 0, recipe.net.stem.output_shape(recipe.image_shape)
-  if recipe.net.pools:
-    shape = Conv(shape[-1], 3, 2).output_shape(shape)
-  for spec in (spec for stage in recipe.net.stages for convs in stage for spec in convs):
-    shape = spec.output_shape(shape)
-    floats += np.prod(shape)
-  # Each convolution keeps its input and, of the ReLU or norm before it, about as much again.
-  return 6 * command.parameter_bytes(recipe.net, recipe.image_shape) + 2 * 4 * float(floats) * together
+  return 6 * command.parameter_bytes(recipe.net, recipe.image_shape) + command.activation_bytes(recipe, together)
 
 
 def _notes(record):

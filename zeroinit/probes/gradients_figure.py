@@ -1,13 +1,10 @@
 """The figure of the gradients probe: mean cosine, and cross-entropy against L2, over depth."""
 
 import matplotlib
-from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, looks, numbers, positive
+from zeroinit.probes.figures import apart, depth_axis, finish, log_axes, looks, numbers, positive
 from zeroinit.report.figures import STYLE
-
-APART = 1.025  # from one method to the next, so that equal values can be seen
 
 
 def draw(title, records):
@@ -18,7 +15,7 @@ def draw(title, records):
     cosine, loss, share = figure.subplots(1, 3)
     for place, (method, look) in enumerate(look_of.items()):
       here = sorted((record for record in records if record['method'] == method), key=lambda record: record['depth'])
-      depths = [record['depth'] * APART ** (place - (len(look_of) - 1) / 2) for record in here]
+      depths = [record['depth'] * apart(place, len(look_of)) for record in here]
       errors = [record.get('standard_error', {}).get('mean_cosine', 0.0) for record in here]
       cosine.errorbar(depths, numbers([record['mean_cosine'] for record in here]), numbers(errors), **look)
       loss.plot(depths, positive([record['cross_entropy'] for record in here]), **(look | {'linestyle': '-'}))
@@ -26,19 +23,10 @@ def draw(title, records):
       share.plot(depths, numbers([record['l2_share'] for record in here]), **look)
     for ax, what in ((cosine, 'mean cosine between gradients of two examples'),
                      (loss, 'cross-entropy (solid), L2 (dashed)'), (share, 'L2 as a share of the loss')):
-      _depth_axis(ax, records)
+      depth_axis(ax, records)
       ax.set_title(what)
     cosine.axhline(0, color='#808080', linewidth=0.8, zorder=0)
     share.set_ylim(-0.05, 1.05)
     log_axes([loss])
     finish(figure, title, list(look_of.values()), columns=len(look_of) if len(look_of) < 5 else 3)
   return figure
-
-
-def _depth_axis(ax, records):
-  depths = sorted({record['depth'] for record in records})
-  ax.set_xscale('log')
-  ax.xaxis.set_minor_locator(ticker.NullLocator())
-  ax.set_xticks(depths, [f'{depth}' for depth in depths])
-  ax.set_xlim(depths[0] / 1.3, depths[-1] * 1.3)
-  ax.set_xlabel('depth (layers)')

@@ -21,7 +21,7 @@ from zeroinit.blocks import Block
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
-from zeroinit.probes import command, laws, toys, variance_figure
+from zeroinit.probes import command, laws, toys, training, variance_figure
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
 
@@ -194,14 +194,14 @@ def main(argv):
   prepare = partial(_own, updates=updates) if FLAGS.network == 'own' else _toy
   prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
   records, notes, formulas = [], [], {}
-  with command.measuring(len(who) * FLAGS.draws) as done:
+  with command.Measuring(len(who) * FLAGS.draws) as progress:
     for subject, (net, drawn) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
       for index in range(FLAGS.draws):
         for state, variables, images in drawn(index):
           running = subject.checkpoint is not None
           found.setdefault(state, []).append(measure(net, variables, images, running))
-        done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
+        progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
       for state, draws in found.items():
         records += _records(subject, net, state, draws)
       formulas[subject.label] = laws.formula(net) if 0 in found else ''
@@ -239,7 +239,7 @@ def _own(subject, updates):
   def drawn(index):
     config = subject.draw(index)
     images, _ = command.first_batch(config)
-    for state, variables in command.states(config, recipe, updates, subject.checkpoint):
+    for state, variables in training.states(config, recipe, updates, subject.checkpoint):
       yield state, variables, images
 
   return recipe.net, drawn

@@ -22,12 +22,13 @@ FIGURE_3_BATCHES = tuple(2**k for k in range(11))
 
 
 class Setting(typing.NamedTuple):
-  """What a claim tells settings apart by. l2: whether the loss has an L2 term."""
+  """What a claim tells settings apart by. l2: whether the loss has an L2 term; drop_by: of the schedule."""
 
   method: str
   depth: int | None
   batch_size: int
   l2: bool
+  drop_by: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,8 @@ def complete_settings(groups, least_kept=1):
   """
   settings = {}
   for group in groups:
-    setting = Setting(group.row, group.fields.get('depth'), group.fields['batch_size'], group.l2)
+    setting = Setting(group.row, group.fields.get('depth'), group.fields['batch_size'], group.l2,
+                      group.fields.get('drop_by', 2.0))
     if setting in settings:
       settings[setting] = 'is in the study more than once'
     elif not group.complete:
@@ -383,6 +385,20 @@ def batch_norm_stands_the_largest_rates(settings):
           ', '.join(f'{method} {rate(found) if found else "at no rate"}' for method, found in largest.items()))
 
 
+# ZI, section 3.
+
+
+def halving_beats_three_drops(settings):
+  """Halving the rate again and again from the middle of the run on is more accurate than three drops by 10."""
+  return _all(_halving_beats_three_drops(settings, method) for method in ('ghost_norm', 'zeroinit'))
+
+
+def _halving_beats_three_drops(settings, method):
+  scores = {f'divided by {drop_by}': _best(settings, ACCURACY, method, drop_by=drop_by) for drop_by in (2, 10)}
+  halved, dropped = scores.values()
+  return halved.mean > dropped.mean, f'{method}: {_listed(scores, ACCURACY)}'
+
+
 CLAIMS = {
     'digits': (depth_100_does_not_train_with_none, depth_100_trains_otherwise, batch_norm_stands_the_largest_rates),
     'table1': (multiplier_gains, multiplier_has_the_lowest_loss, biases_hurt_slightly,
@@ -398,6 +414,7 @@ CLAIMS = {
     'figure3': (zeroinit_is_flat_at_small_batches, batch_norm_drops_at_small_batches,
                 batch_norm_is_better_at_large_batches, batch_norm_is_better_on_the_loss,
                 small_rates_grow_with_the_batch, small_rates_are_similar),
+    'schedules': (halving_beats_three_drops,),
     'table4': (v2_zeroinit_reaches_batch_norm, v2_zeroinit_loses_at_4096, v2_fixup_equals_zeroinit_without_dropout,
                v2_fixup_with_dropout_equals_batch_norm),
     'table5': (v1_zeroinit_loses, v1_one_scalar_recovers),
@@ -405,13 +422,14 @@ CLAIMS = {
 _TABLE_1 = ('none', 'biases', 'dropout', 'multiplier', 'biases_dropout', 'zeroinit')
 
 
-def _choice(settings, metric, method, depth=None, batch_size=None, l2=True):
+def _choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0):
   """The Choice of the one complete setting like this; depth and batch_size of None mean whichever it has."""
-  asked = Setting(method, depth, batch_size, l2)
+  asked = Setting(method, depth, batch_size, l2, drop_by)
   found = [choices for setting, choices in settings.items()
            if all(want is None or want == has for want, has in zip(asked, setting, strict=True))]
   says = ', '.join([method] + [f'{name.replace("_", " ")} {want}' for name, want in asked._asdict().items()
-                               if name in ('depth', 'batch_size') and want] + ([] if l2 else ['no L2']))
+                               if name in ('depth', 'batch_size') and want]
+                   + ([] if l2 else ['no L2']) + ([] if drop_by == 2 else [f'drops by {drop_by:g}']))
   if len(found) > 1:
     raise TooFewRuns(f'several settings are {says}')
   if not found:

@@ -31,7 +31,7 @@ SOURCES = {
     'table4': ((ZI, 'Table 4', 2), (SK, 'ImageNet batch-size table', 1)),
     'table5': ((ZI, 'Table 5', 2),),
 }
-SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3'), 15)
+SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3', 'schedules'), 15)
 _METRICS = {'val_top1_accuracy': 'test_accuracy', 'val_top5_accuracy': 'test_top5_accuracy'}  # those named otherwise
 
 

@@ -1,0 +1,101 @@
+"""The probes that train for a moment: they do what a run does, and bisection finds the limit."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from configs import digits
+from zeroinit.probes import command, depth, stability, training
+from zeroinit.step import init_state
+from zeroinit.train import train
+
+
+def small_config(method='zeroinit', **fields):
+  config = digits.get_config(method)
+  config.update({'depth': 10, 'evaluations': 2, 'epochs': 2.0, 'tensorboard': False, **fields})
+  return config
+
+
+@pytest.mark.parametrize('limit', [-30.0, -24.1, -7.3, -3.0, 0.25, 6.0, 12.5, 40.0])
+@pytest.mark.parametrize('width', [0.1, 1.0])
+def test_bisection_encloses_the_limit(limit, width):
+  tried = []
+
+  def stable(log2_rate):
+    tried.append(log2_rate)
+    return log2_rate <= limit
+
+  lower, upper = stability.bisect(stable, -4, width)
+  assert lower <= limit < upper and len(tried) == len(set(tried)) < 30
+  if stability.LOWEST <= limit < stability.HIGHEST:
+    assert lower in tried and upper in tried and upper - lower <= width
+  else:
+    assert math.isinf(lower if limit < stability.LOWEST else upper)
+
+
+@pytest.mark.parametrize('method', ['zeroinit', 'ghost_norm'])
+def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path, method):
+  config = small_config(method)
+  train(config, tmp_path / 'run')
+  from zeroinit.runs import Run
+  record = Run(tmp_path / 'run', read_only=True).records[0]
+  assert record['epoch'] == 1
+  found = depth.measure(config, command.recipe_of(config))
+  assert found['updates'] == record['step'] and found['diverged'] == 0
+  assert found['test_accuracy'] == record['test_accuracy']
+  assert found['train_cross_entropy'] == pytest.approx(record['train_cross_entropy'], rel=1e-5)
+
+
+def test_a_diverged_network_counts_as_guessing():
+  config = small_config('none', learning_rate=1e4)
+  found = depth.measure(config, command.recipe_of(config))
+  assert (found['test_accuracy'], found['diverged']) == (0.1, 1)
+
+
+def test_advancing_in_parts_is_advancing_at_once():
+  """Also over the end of an epoch, where the sums of a state begin anew."""
+  config = small_config(batch_size=128)
+  recipe = command.recipe_of(config)
+  per_epoch = recipe.schedule.steps_per_epoch
+  with training.feeding(config, recipe) as feed:
+    state = init_state(recipe, config.learning_rate, config.seed)
+    state, whole = training.advance(recipe, feed, state, per_epoch + 5)
+    parts, means, ends = init_state(recipe, config.learning_rate, config.seed), [], (4, per_epoch - 1, per_epoch + 5)
+    for end in ends:
+      parts, mean = training.advance(recipe, feed, parts, end)
+      means.append(mean)
+  jax.tree.map(np.testing.assert_array_equal, state.params, parts.params)
+  assert np.average(means, weights=np.diff((0, *ends))) == pytest.approx(whole, rel=1e-4)
+
+
+def test_nothing_is_the_mean_of_no_updates():
+  config = small_config()
+  recipe = command.recipe_of(config)
+  with training.feeding(config, recipe) as feed:
+    state, mean = training.advance(recipe, feed, init_state(recipe, 0.1, 0), 0)
+  assert int(state.step) == 0 and math.isnan(mean)
+
+
+def test_the_rate_of_a_stability_run_never_drops():
+  recipe = stability.constant(command.recipe_of(small_config()), updates=1000)
+  assert {float(recipe.schedule.factor(step)) for step in (0, 30, 43, 999)} == {1.0}
+  assert recipe.schedule.steps == 1000
+
+
+def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
+  """Against updates taken one by one: the loss over the last quarter, and whether it diverges."""
+  config = small_config('none', learning_rate=0.1)
+  recipe = stability.constant(command.recipe_of(config), 16)
+  found = stability.measure(config, recipe, updates=16, width=1.0)
+  for log2_rate, want in ((found['log2_largest_stable_rate'], True), (found['log2_smallest_unstable_rate'], False)):
+    losses, state = [], init_state(recipe, 2.0**log2_rate, config.seed)
+    with training.feeding(config, recipe) as feed:
+      for step in range(16):
+        if not state.diverged:
+          state, loss = training.advance(recipe, feed, state, step + 1)
+          losses.append(loss)
+    stable = not bool(state.diverged) and np.mean(losses[-4:]) <= 0.95 * math.log(10)
+    assert stable == want
+    assert [run['stable'] for run in found['tried'] if run['log2_rate'] == log2_rate] == [want]

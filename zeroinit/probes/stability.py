@@ -1,0 +1,195 @@
+"""The largest stable learning rate, by bisection over short runs: per method, depth and batch size.
+
+  python -m zeroinit.probes.stability --config=configs/digits.py --methods=none,zeroinit,fixup,batch_norm \
+      --depths=16,100 --batches=16,64,256 --workdir=DIR
+  python -m zeroinit.probes.stability --checkpoint=runs/first --workdir=DIR
+
+Writes stability.json, with a record for every method, depth and batch size, and stability.png. Networks start at their
+initialization, or where a run left them. Exit codes: 0, or 2 for a mistake in the command or its surroundings.
+"""
+
+import dataclasses
+import math
+
+import jax
+from absl import flags
+
+from zeroinit.errors import UserError
+from zeroinit.probes import command, stability_figure, training
+from zeroinit.report import page
+from zeroinit.step import init_state
+
+FLAGS = flags.FLAGS
+
+TITLE = 'The largest stable learning rate'
+EXPLANATION = (
+    'Why it matters. At a small batch size the noise of the gradients limits the learning rate, and all methods do '
+    'best at about the same one, which is proportional to the batch size. At a large batch size the limit is another: '
+    'the largest rate at which training is stable. De & Smith (arXiv:2002.10444) argue that batch normalization gains '
+    'accuracy at large batch sizes because it moves that limit up, and that where the limit does not matter, a '
+    'network without normalization does as well. Bjorck et al. (arXiv:1806.02375) hold that large rates are where all '
+    'of its benefit comes from. So the whole argument turns on one number, which is measured here.',
+    'What is measured. A short run at a constant learning rate counts as stable if it does not diverge (the loss stays '
+    'finite, and the cross-entropy does not return above 1000) and it learns: over the last quarter of its updates the '
+    'mean cross-entropy is at most 95 % of that of guessing, ln(classes). From the rate of the config on the rate is '
+    'multiplied, or divided, by 4 until a stable and an unstable rate enclose the limit, and that interval is halved, '
+    'on a logarithmic scale, until it is narrow. No more than short runs: a rate that is stable here may still fail '
+    'later, and one that fails here might be reached by a warm-up.',
+    'What to expect. In the ZeroInit paper the largest rates that do best on CIFAR-10, at any batch size, are 2^-3 '
+    'without normalization, 2^1 for ZeroInit and 2^4 for batch norm, which shrinks the effective rate as the weights '
+    'grow. Deeper networks without normalization stand smaller rates, or none.',
+    'How to read the picture. One panel per depth, or per batch size; one line per method; up is a larger rate, in '
+    'powers of two. An open mark at the bottom: no rate was found at which it learns in so few updates. Methods are '
+    'drawn slightly apart.',
+)
+CAPTION = 'The largest learning rate at which short runs are stable, per method, against batch size or depth.'
+LEARNT = 0.95  # of the cross-entropy of guessing
+LOWEST, HIGHEST = -24, 12  # log2 of the rates that are tried
+STRIDE = 2.0  # in log2, while the limit is not enclosed yet
+
+
+def bisect(stable, start, width):
+  """The largest stable rate and the smallest unstable one above it, log2, at most `width` apart.
+
+  Args:
+    stable: function of log2 of a rate; assumed to be true below some limit and false above it.
+    start: log2 of the rate to begin with.
+    width: in log2.
+
+  Returns:
+    (lower, upper); lower is -inf where no rate down to 2^LOWEST is stable, upper inf where all up to 2^HIGHEST are.
+  """
+  lower, upper, rate = -math.inf, math.inf, start
+  while LOWEST <= rate <= HIGHEST and math.isinf(upper - lower):
+    if stable(rate):
+      lower, rate = rate, rate + STRIDE
+    else:
+      upper, rate = rate, rate - STRIDE
+  while width < upper - lower < math.inf:
+    middle = (lower + upper) / 2
+    lower, upper = (middle, upper) if stable(middle) else (lower, middle)
+  return lower, upper
+
+
+def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda line: None):
+  """The largest learning rate at which a short run is stable.
+
+  A run of n updates at a constant rate is stable if it does not diverge, and
+
+      mean over its last n/4 updates of the cross-entropy <= 0.95 ln(classes).
+
+  De & Smith, arXiv:2002.10444, section 4, whose largest rates are those with the best accuracy after full runs.
+
+  Args:
+    config: of a run: the rate to begin with, and the seed.
+    recipe: of the run, see `constant`.
+    updates: n, 4 or more.
+    width: of the interval that encloses the limit, in log2.
+    variables: to start from, {'params': ..., 'batch_stats': ...}; default: the initialization by the config's seed.
+    tell: called before each run with a line that says which.
+
+  Returns:
+    A dict: log2_largest_stable_rate, float, -inf where no rate is stable; log2_smallest_unstable_rate, float, inf where
+    none is unstable; tried, a list of dicts, one per run: log2_rate, stable, diverged, cross_entropy.
+  """
+  tried = []
+
+  def stable(log2_rate):
+    tell(f'trying a rate of 2^{log2_rate:g}')
+    state = init_state(recipe, 2.0**log2_rate, config.seed)
+    if variables:
+      state = state.replace(**jax.device_put(variables, recipe.replicated))
+    with training.feeding(config, recipe) as feed:
+      state, _ = training.advance(recipe, feed, state, updates - updates // 4)
+      state, cross_entropy = training.advance(recipe, feed, state, updates)
+    diverged = bool(state.diverged)
+    learnt = not diverged and cross_entropy <= LEARNT * math.log(recipe.net.num_classes)
+    tried.append({'log2_rate': log2_rate, 'stable': learnt, 'diverged': diverged, 'cross_entropy': cross_entropy})
+    return learnt
+
+  lower, upper = bisect(stable, round(math.log2(config.learning_rate)), width)
+  return {'log2_largest_stable_rate': lower, 'log2_smallest_unstable_rate': upper, 'tried': tried}
+
+
+def constant(recipe, updates):
+  """The recipe with a rate that never drops, for a run of so many updates."""
+  schedule = dataclasses.replace(recipe.schedule, drops=(), steps=max(recipe.schedule.steps, updates))
+  return dataclasses.replace(recipe, schedule=schedule)
+
+
+def define():
+  command.define()
+  command.define_depths()
+  flags.DEFINE_list('batches', None, "Batch sizes, such as 16,64,256. Default: the config's.")
+  flags.DEFINE_integer('updates', 100, 'Length of a run.', 4)
+  flags.DEFINE_float('width', 0.5, 'Stop when the limit is known to so many powers of two.', 0.01, 4.0)
+
+
+def main(argv):
+  del argv
+  if FLAGS.batch and FLAGS.batches:
+    raise UserError('--batch and --batches both say how many images; leave one out')
+  cases = [(subject, subject.draw(0, depth=config.depth, batch_size=batch_size))
+           for subject in command.subjects() for config in command.at_depths(subject)
+           for batch_size in (command.integers('batches') if FLAGS.batches else [config.batch_size])]
+  recipes = [constant(command.recipe_of(config), FLAGS.updates) for _, config in cases]
+  for (_, config), recipe in zip(cases, recipes, strict=True):
+    command.need_memory_to_train(config, recipe)
+  records = []
+  with command.Measuring(len(cases) * FLAGS.draws) as progress:
+    for (subject, config), recipe in zip(cases, recipes, strict=True):
+      variables = training.variables_of(subject.checkpoint, recipe) if subject.checkpoint else None
+      what, drawn = f'{subject.label}, {recipe.net.title}, batch size {config.batch_size}', []
+      for index in range(FLAGS.draws):
+        draw = subject.draw(index, depth=config.depth, batch_size=config.batch_size)
+        tell = lambda line, what=what, index=index: progress.doing(f'{what}, draw {index + 1}: {line}')
+        drawn.append(measure(draw, recipe, FLAGS.updates, FLAGS.width, variables, tell))
+        progress.done(f'{what}, draw {index + 1} of {FLAGS.draws}: {_rate(drawn[-1])}')
+      tried = [run | {'draw': index} for index, one in enumerate(drawn) for run in one.pop('tried')]
+      records.append({**subject.made(), 'network': recipe.net.title, 'depth': config.depth,
+                      'batch_size': config.batch_size, **command.mean(drawn), 'tried': tried})
+  configs = [config for _, config in cases]
+  title = command.title([recipe.net.title for recipe in recipes],
+                        [command.dataset_of(config).title for config in configs])
+  title += f': the largest rate at which {FLAGS.updates} updates are stable'
+  notes = [note for record in records for note in _notes(record)]
+  command.write('stability', title, notes, records, stability_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
+                updates=FLAGS.updates, width=FLAGS.width,
+                **command.settings(configs, [recipe.net for recipe in recipes]))
+
+
+def _notes(record):
+  """What a reader of the records or the figure would miss."""
+  what = f'{record["method"]}, {record["network"]}, batch size {record["batch_size"]}'
+  if record['log2_largest_stable_rate'] == -math.inf:
+    yield f'{what}: at no rate down to 2^{LOWEST} does it learn in so few updates (in at least one draw).'
+  if record['log2_smallest_unstable_rate'] == math.inf:
+    yield f'{what}: stable at every rate up to 2^{HIGHEST} (in at least one draw).'
+
+
+def _rate(record):
+  """The largest stable rate, as people read it."""
+  log2_rate = record['log2_largest_stable_rate']
+  return 'no stable rate' if log2_rate in (None, -math.inf) else f'2^{log2_rate:.3g}'
+
+
+def summary(made):
+  """A page.Table, a row per method and depth, a column per batch size. made: what stability.json holds."""
+  batches = sorted({record['batch_size'] for record in made['records']})
+  of = {(record['method'], record['depth'], record['batch_size']): record for record in made['records']}
+  rows = tuple((method, str(depth), *(_cell(of.get((method, depth, batch))) for batch in batches))
+               for method, depth in dict.fromkeys((record['method'], record['depth']) for record in made['records']))
+  return page.Table('Largest stable learning rate.', ('method', 'depth', *(f'batch size {batch}' for batch in batches)),
+                    rows)
+
+
+def _cell(record):
+  if record is None:
+    return ''
+  error = record.get('standard_error', {}).get('log2_largest_stable_rate')
+  return _rate(record) + (f' (± {error:.2g} in the exponent)' if error else '')
+
+
+if __name__ == '__main__':
+  define()
+  command.run(main)
