@@ -1,8 +1,9 @@
 """The grids behind the papers' tables and figures: each a plain generator, named after what it reproduces.
 
 A study yields its runs as (config file:method, overrides). ZI is the ZeroInit paper, SK its later version,
-arXiv:2002.10444. Learning rates are powers of two around the published optima; where an optimum still lies at an end of
-the grid the report says so, and --extend grows it.
+arXiv:2002.10444, BJ Bjorck et al., arXiv:1806.02375, SA Santurkar et al., arXiv:1805.11604. ZI's and SK's learning
+rates are powers of two around the published optima; where an optimum still lies at an end of the grid the report says
+so, and --extend grows it.
 
 Costs are GPU-hours of an NVIDIA A100 or H200, counted from the networks' operations at an assumed, not measured,
 50 TFLOP/s; `--list` counts them for any part of a study.
@@ -100,6 +101,43 @@ def table5():
   """
   for method in ('ghost_norm', 'fixup', 'zeroinit', 'zeroinit_scalar_bias'):
     yield from _imagenet(method, 'v1')
+
+
+def bjorck_figure1():
+  """BJ, Figure 1: what does batch norm gain at a small learning rate? ResNet-110, batch 128, rates 0.1 to 0.0001.
+
+  Xavier's initialization; a rate that drops where the loss has a plateau. The last row has a single batch norm, after
+  the last block. 30 runs, 14 GPU-hours.
+  """
+  setting = {'network': 'cifar_resnet', 'depth': 110, 'width': 1, 'kernel_init': 'xavier', 'batch_size': 128,
+             'crop': 'zero', 'weight_decay': 1e-4, 'first_drop': 1.0, 'drop_by': 10.0}
+  for method, rate, epochs in (
+      ('batch_norm', 0.1, 165), ('batch_norm', 0.003, 1320), ('batch_norm', 0.0001, 2400), ('none', 0.0001, 2400),
+      ('none', 0.1, 165), ('batch_norm_last', 0.03, 165)):
+    for seed in SEEDS[:5]:
+      yield f'configs/cifar10.py:{method}', setting | {
+          'epochs': float(epochs), 'plateau_epochs': epochs // 16, 'learning_rate': rate, 'seed': seed}
+
+
+def santurkar_figure1():
+  """SA, Figure 1: does VGG train with and without batch norm, at a rate of 0.1 and of 0.5? 12 runs, 0.24 GPU-hours."""
+  for method in ('biases', 'batch_norm'):
+    for rate in (0.1, 0.5):
+      yield from _vgg(method, rate)
+
+
+def santurkar_figure2():
+  """SA, Figure 2: does batch norm still help where noise makes its outputs unstable? VGG: 9 runs, 0.18 GPU-hours."""
+  for method in ('biases', 'batch_norm', 'noisy_batch_norm'):
+    yield from _vgg(method, 0.1)
+
+
+def _vgg(method, rate):
+  """15,000 updates of plain gradient descent at a constant rate; SA do not state momentum, L2 or augmentation."""
+  for seed in SEEDS[:3]:
+    yield f'configs/cifar10.py:{method}', {
+        'network': 'vgg', 'width': 1, 'batch_size': 128, 'crop': 'none', 'flip': False, 'weight_decay': 0.0,
+        'momentum': 0.0, 'epochs': 15_000 / 390, 'first_drop': 1.0, 'learning_rate': rate, 'seed': seed}
 
 
 def _depths(method, log2_rates, **fields):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit.layers import GhostNorm, dropout
+from zeroinit.layers import NOISE, GhostNorm, add_noise, dropout
 
 
 def images(batch=12, key=0):
@@ -89,3 +89,30 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean():
   assert set(np.unique(dropped)) == {0.0, np.float32(2.5)}
   deviation = np.sqrt(0.6 * 0.4 / dropped.size)  # of the dropped share
   assert abs(float((dropped == 0).mean()) - 0.6) < 5 * deviation
+
+
+def test_noise_has_the_moments_of_the_paper():
+  """Santurkar et al., Algorithm 1: over draws, of a channel, and of the examples within one draw."""
+  x = jnp.stack([jnp.zeros((400, 1, 3)), jnp.ones((400, 1, 3))], 1)  # shift, and shift + scale, of every example
+  drawn = jax.vmap(lambda key: add_noise(x, key))(jax.random.split(jax.random.key(0), 500))[:, :, :, 0]
+  shift, scale = drawn[:, :, 0], drawn[:, :, 1] - drawn[:, :, 0]  # [draw, example, channel]
+  of_channel = shift.mean(1)
+  assert abs(float(of_channel.min()) + 0.5) < 0.03 and abs(float(of_channel.max()) - 0.5) < 0.03
+  assert float((shift - of_channel[:, None]).std()) == pytest.approx(0.1 / np.sqrt(3), rel=0.02)
+  assert float(scale.mean()) == pytest.approx(NOISE.mean_scale, abs=0.005)
+  assert float(scale.mean(1).min()) > 0.98 and float(scale.mean(1).max()) < 1.27
+  assert float((scale - scale.mean(1, keepdims=True)).std()) == pytest.approx(0.1, rel=0.02)
+
+
+def test_noise_is_new_at_every_update_and_shared_by_the_positions_of_an_example():
+  apply = lambda key, noisy=True: GhostNorm(noisy=noisy).apply(
+      variables(), images(), train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(key)})[0]
+  assert not np.allclose(apply(0), apply(1)) and np.array_equal(apply(0), apply(0))
+  plain, noisy = apply(0, noisy=False), apply(0)
+  scale = (noisy[:, 1:] - noisy[:, :-1]) / (plain[:, 1:] - plain[:, :-1])  # where the shift has no part
+  np.testing.assert_allclose(scale, np.broadcast_to(scale[:, :1, :1], scale.shape), rtol=2e-2)
+
+
+def test_evaluation_has_the_mean_of_the_noise():
+  got = GhostNorm(noisy=True).apply(variables(), images(), train=False)
+  np.testing.assert_allclose(got, 1.125 * GhostNorm().apply(variables(), images(), train=False), rtol=1e-6)

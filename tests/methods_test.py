@@ -32,6 +32,7 @@ def test_unknown_row_lists_the_rows():
 @pytest.mark.parametrize('field, value', [
     ('norm', 'layer'), ('biases', 'some'), ('ghost_size', 0), ('dropout', 1.0), ('dropout', -0.1), ('alpha', 'sqrt'),
     ('alpha', float('nan')), ('alpha', True), ('merge_scale', 0.0), ('scalar_rate', -1.0),
+    ('last_norm_only', True), ('noisy_norm', True),
 ])
 def test_value_out_of_range_names_the_field(field, value):
   with pytest.raises(UserError, match=field):

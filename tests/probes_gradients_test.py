@@ -49,6 +49,8 @@ def test_against_the_gradients_written_out(net):
   cosines = (rows / lengths[:, None]) @ (rows / lengths[:, None]).T
   assert found['mean_cosine'] == pytest.approx(cosines[~np.eye(6, dtype=bool)].mean(), abs=1e-4)
   assert found['gradient_norm'] == pytest.approx(lengths.mean(), rel=1e-3)
+  noise = ((rows - rows.mean(0)) ** 2).sum() / (len(rows) - 1)
+  assert found['gradient_noise'] == pytest.approx(noise, rel=1e-3)
   assert found['cross_entropy'] == pytest.approx(losses.mean(), rel=1e-4)
   assert found['zero_gradients'] == found['overflowed_gradients'] == 0
 
@@ -71,8 +73,10 @@ def test_equal_examples_have_equal_gradients(image, label, cosine):
   net, images = wide('none'), jnp.repeat(some_images(1), 6, 0)
   variables = random_variables(net, images, train=False)
   labels = jnp.zeros(6, jnp.int32) if label == 'same' else LABELS
-  found = gradients.measure(net, variables, images, labels)['mean_cosine']
-  assert found == pytest.approx(1, abs=1e-5) if cosine else found < 0.99
+  found = gradients.measure(net, variables, images, labels)
+  noise = found['gradient_noise'] / found['gradient_norm'] ** 2
+  assert found['mean_cosine'] == pytest.approx(1, abs=1e-5) if cosine else found['mean_cosine'] < 0.99
+  assert noise < 1e-10 if cosine else noise > 0.01
 
 
 def certain(net, images):
@@ -87,7 +91,10 @@ def test_gradients_of_zero_are_counted_and_left_out():
   net, images = wide('biases'), some_images()
   found = gradients.measure(net, certain(net, images), images, LABELS)  # two examples are of class 0
   assert found['zero_gradients'] == 2 and -1 <= found['mean_cosine'] <= 1 and found['gradient_norm'] > 0
+  rows, _ = written_out(net, certain(net, images), images)
+  assert found['gradient_noise'] == pytest.approx(((rows - rows.mean(0)) ** 2).sum() / 5, rel=1e-3)  # they count here
   found = gradients.measure(net, certain(net, images), images, jnp.zeros(6, jnp.int32))
+  assert found['gradient_noise'] == 0
   assert found['zero_gradients'] == 6 and np.isnan(found['mean_cosine']) and np.isnan(found['gradient_norm'])
 
 
@@ -96,7 +103,17 @@ def test_gradients_that_overflow_are_counted_and_left_out():
   variables = random_variables(net, images, train=False)
   huge = jax.tree.map(lambda leaf: 1e30 * leaf, variables)
   found = gradients.measure(net, huge, images, LABELS)
-  assert found['overflowed_gradients'] == 6 and np.isnan(found['mean_cosine'])
+  assert found['overflowed_gradients'] == 6 and np.isnan(found['mean_cosine']) and np.isnan(found['gradient_noise'])
+
+
+def test_the_noise_is_of_the_gradients_that_do_not_overflow():
+  net, images = wide('none'), some_images()
+  variables = random_variables(net, images, train=False)
+  some = jnp.array([0, 2, 3, 5])
+  found = gradients.measure(net, variables, images.at[jnp.array([1, 4])].mul(1e38), LABELS)
+  assert found['overflowed_gradients'] == 2
+  assert found['gradient_noise'] == pytest.approx(
+      gradients.measure(net, variables, images[some], LABELS[some])['gradient_noise'], rel=1e-4)
 
 
 def test_squares_of_gradients_may_overflow():
@@ -107,6 +124,7 @@ def test_squares_of_gradients_may_overflow():
   variables['params']['stem']['kernel'] *= 1e25
   found = gradients.measure(net, variables, images, LABELS)
   assert found['overflowed_gradients'] == 0 and found['gradient_norm'] > 1e24
+  assert 0 < found['gradient_noise'] < 2 * 6 / 5 * found['gradient_norm'] ** 2
   assert -1 <= found['mean_cosine'] <= 1
 
 

@@ -268,6 +268,14 @@ def world(study):
     return {Setting(method, depth, 64, l2): [accuracy / 100, 0.001, 2**-2, 0.2]
             for (method, l2), accuracies in rows.items()
             for depth, accuracy in zip((16, 100, 1000), accuracies, strict=True)}
+  if study == 'bjorck_figure1':
+    rows = {('batch_norm', 165): 93.4, ('batch_norm', 1320): 91.0, ('batch_norm', 2400): 84.0, ('none', 2400): 83.5,
+            ('none', 165): 10.0, ('batch_norm_last', 165): 90.1}
+    return {Setting(method, 110, 128, True, 10.0, float(epochs)): [accuracy / 100, 0.001, 0.1, 0.2]
+            for (method, epochs), accuracy in rows.items()}
+  if study.startswith('santurkar'):
+    rows = {'biases': 80.5, 'batch_norm': 83.0, 'noisy_batch_norm': 82.5}
+    return {Setting(method, 16, 128, False): [accuracy / 100, 0.001, 0.1, 0.2] for method, accuracy in rows.items()}
   if study == 'schedules':
     return {Setting(method, 16, 64, True, drop_by): [accuracy, 0.001, 2**-2, 0.2]
             for method in ('ghost_norm', 'zeroinit') for drop_by, accuracy in ((2.0, 0.944), (10.0, 0.940))}
@@ -306,7 +314,8 @@ def choices(settings):
   return made
 
 
-CASES = [(study, claim) for study, claims in findings.CLAIMS.items() for claim in claims]
+CASES = [(study, claim) for study, claims in findings.CLAIMS.items() for claim in claims
+         if claim is not findings.batch_norm_stands_both_rates]  # about single rates: it has a test of its own
 ACCURACY, RATE, LOSS = 0, 2, 3
 name = lambda value: getattr(value, '__name__', value)
 # Claim -> (which settings, what of them, to which value) so that it fails.
@@ -345,6 +354,10 @@ FAILING = {
     'batch_norm_is_better_on_the_loss': ({'method': 'batch_norm', 'batch_size': 1}, LOSS, 0.3),
     'small_rates_grow_with_the_batch': ({'method': 'none', 'batch_size': 16}, RATE, 2**-9),
     'small_rates_are_similar': ({'method': 'none', 'batch_size': 4}, RATE, 2**-10),
+    'large_rates_generalize': ({'epochs': 1320.0}, ACCURACY, 0.95),
+    'none_fails_at_large_rates': ({'method': 'none', 'epochs': 165.0}, ACCURACY, 0.8),
+    'the_last_norm_is_most_of_it': ({'method': 'batch_norm_last'}, ACCURACY, 0.85),
+    'noise_does_not_matter': ({'method': 'noisy_batch_norm'}, ACCURACY, 0.79),
     'halving_beats_three_drops': ({'method': 'zeroinit', 'drop_by': 10.0}, ACCURACY, 0.95),
     'v2_zeroinit_reaches_batch_norm': ({'method': 'zeroinit', 'batch_size': 1024}, ACCURACY, 0.745),
     'v2_zeroinit_loses_at_4096': ({'method': 'zeroinit', 'batch_size': 4096}, ACCURACY, 0.745),
@@ -371,6 +384,14 @@ def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
 
   assert findings.judge(claim, {}).verdict == TOO_FEW
   assert findings.judge(claim, dict.fromkeys(settings, 'is not complete')).verdict == TOO_FEW
+
+
+@pytest.mark.parametrize('biases, verdict', [((0.8, 0.1), HOLDS), ((0.8, 0.81), FAILS), ((0.8,), TOO_FEW)])
+def test_what_santurkars_figure_1_says_of_two_rates(biases, verdict):
+  of = lambda accuracies: {'test_accuracy': Choice(None, tuple(
+      Score(rate, mean, None, 1, 1, 0) for rate, mean in zip((0.1, 0.5), accuracies, strict=False)), (), None)}
+  settings = {Setting('biases', 16, 128, False): of(biases), Setting('batch_norm', 16, 128, False): of((0.83, 0.82))}
+  assert findings.judge(findings.batch_norm_stands_both_rates, settings).verdict == verdict
 
 
 @pytest.mark.parametrize('study, claim', [case for case in CASES if '1 std' in case[1].__doc__], ids=name)

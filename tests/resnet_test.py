@@ -264,3 +264,16 @@ def test_depth_1000_is_a_program_as_small_as_depth_16():
     return str(jax.make_jaxpr(jax.grad(loss))(shapes(net)['params'], some_images(2, 32))).count(' = ')
 
   assert size(1000) == size(22)
+
+
+@pytest.mark.parametrize('net', [WideResNet(depth=16, width=1, method=METHODS['batch_norm_last'], num_classes=10),
+                                 CifarResNet(depth=14, method=METHODS['batch_norm_last'])])
+def test_the_last_norm_is_the_only_one_and_normalizes_what_leaves_the_last_block(net):
+  images = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
+  variables = net.init(jax.random.key(1), images, train=False)
+  assert sum(leaf.size for leaf in jax.tree.leaves(variables['batch_stats'])) == 2 * 64
+  scaled = jax.tree.map(lambda leaf: leaf, variables)
+  scaled['params'] = dict(variables['params'], stem={'kernel': 1000 * variables['params']['stem']['kernel']})
+  logits, large = (net.apply(these, images, train=True, mutable=['batch_stats'])[0] for these in (variables, scaled))
+  # Without biases the network is linear in the scale of its stem.
+  np.testing.assert_allclose(large, logits, rtol=1e-2, atol=1e-3)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from zeroinit import resident, step
@@ -13,6 +14,7 @@ from zeroinit.batch import draw, standardize
 from zeroinit.config import base_config
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
+from zeroinit.optimizer import plateau_factor
 from zeroinit.recipe import make_recipe
 
 DATA = digits.load()
@@ -69,7 +71,7 @@ def test_eight_devices_are_one(method):
   np.testing.assert_allclose(eight, one, rtol=1e-5)
 
 
-@pytest.mark.parametrize('method', rows(*[name for name in METHODS if name != 'batch_norm']))
+@pytest.mark.parametrize('method', rows(*[name for name, method in METHODS.items() if method.norm != 'batch']))
 def test_micro_batches_are_one_batch(method):
   config = config_of(method)
   state = resident.train_steps(*start(config), *TRAIN, 2)
@@ -187,3 +189,33 @@ def test_a_recipe_is_the_key_of_a_program():
   assert recipe_of(config_of('zeroinit')) == recipe_of(config_of('zeroinit', learning_rate=1.0, seed=3))
   assert recipe_of(config_of('zeroinit')) != recipe_of(config_of('biases_dropout'))
   assert hash(recipe_of(config_of('zeroinit'))) == hash(dataclasses.replace(recipe_of(config_of('zeroinit'))))
+
+
+def test_the_training_accuracy_is_that_of_the_batch_before_the_update():
+  config = config_of('ghost_norm', crop='none')
+  recipe, state = start(config)
+  example = np.arange(config.batch_size)
+  batch = draw(*map(jnp.asarray, TRAIN), example, np.uint32(0), 0, 'none', False)
+  images = standardize(batch['image'], recipe.mean, recipe.std)
+  logits, _ = recipe.net.apply({'params': state.params, 'batch_stats': state.batch_stats}, images, train=True,
+                               mutable=['batch_stats'])
+  after = step.train_step(recipe, state, jax.tree.map(lambda x: x[None], batch))
+  assert float(step.means(after)['accuracy']) == pytest.approx(float((logits.argmax(-1) == batch['label']).mean()))
+
+
+def test_a_plateau_divides_the_rate():
+  """At a rate of nearly 0 the loss stays what it is, so that every second epoch ends without a new minimum."""
+  config = config_of('none', learning_rate=1e-30, momentum=0.0, weight_decay=0.0, epochs=8.0, first_drop=1.0,
+                     plateau_epochs=2, drop_by=10.0, batch_size=512)
+  recipe, state = start(config)
+  assert recipe.schedule.drops == () and recipe.schedule.steps_per_epoch == 2
+  factors = []
+  for epoch in range(1, 8):
+    state = resident.train_steps(recipe, state, *TRAIN, 2 * epoch)
+    factors.append(float(plateau_factor(state.momentum)))
+  assert factors[0] == 1  # the first epoch is the lowest so far
+  assert factors == sorted(factors, reverse=True) and 1e-4 < factors[-1] < 0.5
+  before = jax.tree.map(jnp.copy, state.params)  # the state is given up
+  state = resident.train_steps(recipe, state.replace(learning_rate=jnp.float32(1.0)), *TRAIN, 15)
+  moved = optax.tree.norm(jax.tree.map(jnp.subtract, state.params, before))
+  assert float(moved) == pytest.approx(factors[-1] * float(step.means(state)['gradient_norm']), rel=1e-2)

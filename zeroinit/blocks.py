@@ -167,7 +167,8 @@ class Stage(nn.Module):
     x = block(self.convs[0], **shared, name='first')(x, train)
     if len(self.convs) > 1:
       scan = nn.scan(lambda block, x, _: (block(x, train), None), length=len(self.convs) - 1,
-                     variable_axes={'params': 0, 'batch_stats': 0, 'probes': 0}, split_rngs={'params': True})
+                     variable_axes={'params': 0, 'batch_stats': 0, 'probes': 0},
+                     split_rngs={'params': True, 'dropout': True})
       # Inside a scan the compiler cannot undo remat, so the barriers against that are not needed.
       block = nn.remat(self.block, static_argnums=(2,), prevent_cse=False) if self.remat else self.block
       x, _ = scan(block(self.convs[1], **shared, name='rest'), x, None)

@@ -21,6 +21,7 @@ PROTOCOLS = {
         'first_drop': (1 / 2,),
         'drop_every': (1 / 20,),
         'drop_by': (2.0,),
+        'plateau_epochs': (0,),
         'momentum': (0.9,),
         'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
         'weight_decay_on': ('kernels',),
@@ -37,6 +38,7 @@ PROTOCOLS = {
         'first_drop': (1 / 2,),
         'drop_every': (1 / 18,),
         'drop_by': (2.0,),
+        'plateau_epochs': (0,),
         'momentum': (0.9,),
         'weight_decay': (1e-4,),
         'weight_decay_on': ('kernels',),
@@ -63,8 +65,8 @@ def base_config(method):
   config.flip = True  # mirror half of the training images
 
   # Network, with a method in the place of normalization.
-  config.network = 'wide_resnet'  # or 'cifar_resnet', 'resnet50_v1', 'resnet50_v2': see recipe.network
-  config.depth = 16  # layers; 50 for a ResNet-50
+  config.network = 'wide_resnet'  # or 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg': see recipe.network
+  config.depth = 16  # layers; 50 for a ResNet-50, 16 for a VGG
   config.width = 4  # of a Wide-ResNet; 1 for the others
   config.bottleneck_stride = '1x1'  # which convolution of a ResNet-50's block has the stride: the first, or '3x3'
   config.kernel_init = 'he'  # or 'lecun', of half the variance; or 'xavier'
@@ -80,6 +82,7 @@ def base_config(method):
   config.first_drop = 1 / 2  # the rate is constant for so much of the run, then divided by drop_by,
   config.drop_every = 1 / 20  # and again after every further such part of the run
   config.drop_by = 2.0  # He et al. (arXiv:1512.03385): first_drop 1/4, drop_every 1/4, drop_by 10 are three drops
+  config.plateau_epochs = 0  # drop it also after so many epochs without a lower training loss; 0: by the calendar only
   config.momentum = 0.9
   config.weight_decay = 5e-4
   config.weight_decay_on = 'kernels'  # or 'all_but_norm', or 'all'
@@ -157,11 +160,14 @@ def check(config):
     need(config.image_size in (0, source.IMAGE_SIZE),
          f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
   need(config.data_workers >= 0, f'data_workers is {config.data_workers}; it must be zero or positive')
-  one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2')
+  one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')
   one_of('bottleneck_stride', '1x1', '3x3')
   one_of('kernel_init', *KERNEL_INITS)
   bottlenecks = config.network.startswith('resnet50')
   need(config.depth == 50 or not bottlenecks, f'depth is {config.depth}; a {config.network} has 50 layers')
+  if config.network == 'vgg':
+    need(config.depth == 16, f'depth is {config.depth}; a vgg has 16 layers: use depth=16')
+    need(not config.remat, 'remat recomputes residual blocks, and a vgg has none: leave it off')
   need(config.width == 1 or config.network == 'wide_resnet',
        f'width is {config.width}; a {config.network} has one width: use width=1')
   need(config.bottleneck_stride == '1x1' or bottlenecks,
@@ -171,6 +177,8 @@ def check(config):
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
   for field in ('first_drop', 'drop_every'):
     need(0.001 <= config[field] <= 1, f'{field} is {config[field]}; it is a fraction of the run, from 0.001 to 1')
+  need(config.plateau_epochs >= 0, f'plateau_epochs is {config.plateau_epochs}; it must be zero or positive')
+  need(config.drop_by > 1 or not config.plateau_epochs, 'plateau_epochs needs a drop_by above 1')
   need(1 <= config.drop_by <= 1e6, f'drop_by is {config.drop_by}; it must be from 1 to 1e6')
   need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
        f'weight_decay is {config.weight_decay}; it must be zero or positive')

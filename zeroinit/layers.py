@@ -4,6 +4,7 @@ Parameters are named by role: `kernel` and `bias` of a convolution or the classi
 whose name ends in `norm`, and the scalars, `alpha` and five biases. `optimizer.py` chooses them by these names.
 """
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -39,12 +40,14 @@ class GhostNorm(nn.Module):
 
   Attributes:
     group_size: examples per group; None, or more than the batch, is one group of the whole batch.
+    noisy: whether to distort the result, see `add_noise`.
 
   Raises:
     ValueError: in training, where group_size does not divide a larger batch.
   """
 
   group_size: int | None = None
+  noisy: bool = False
 
   @nn.compact
   def __call__(self, x, train):
@@ -70,15 +73,51 @@ class GhostNorm(nn.Module):
         running_var.value = 0.9 * running_var.value + 0.1 * var.reshape(-1, channels).mean(0)
     else:
       mean, var = running_mean.value, running_var.value
-    normalized = (grouped - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias
-    return normalized.astype(x.dtype).reshape(x.shape)
+    normalized = ((grouped - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias).reshape(x.shape)
+    if self.noisy:
+      normalized = add_noise(normalized, self.make_rng('dropout')) if train else NOISE.mean_scale * normalized
+    return normalized.astype(x.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+  """Constants of `add_noise`: the largest shift and scale of a channel, and how far examples depart from them."""
+
+  shift: float = 0.5
+  scale: float = 1.25
+  spread: float = 0.1
+
+  @property
+  def mean_scale(self):
+    """Of which evaluation makes use, where there is no noise."""
+    return (1 + self.scale) / 2
+
+
+NOISE = Noise()
+
+
+def add_noise(x, key):
+  """x with the noise of Santurkar et al. (arXiv:1805.11604, Algorithm 1): s x + m, drawn for example i and channel j.
+
+      mu_j ~ U(-0.5, 0.5),  sigma_j ~ U(1, 1.25),  m_ij ~ U(mu_j - 0.1, mu_j + 0.1),  s_ij ~ N(sigma_j, 0.1^2)
+
+  x: [batch, ..., channels]. The paper leaves open whether the last 0.1 is a variance or, as here, a deviation.
+  """
+  batch, *between, channels = x.shape
+  of_example = lambda values: values.reshape(batch, *[1] * len(between), channels)
+  keys = jax.random.split(key, 4)
+  shift = jax.random.uniform(keys[0], (channels,), minval=-NOISE.shift, maxval=NOISE.shift)
+  scale = jax.random.uniform(keys[1], (channels,), minval=1.0, maxval=NOISE.scale)
+  shift += jax.random.uniform(keys[2], (batch, channels), minval=-NOISE.spread, maxval=NOISE.spread)
+  scale += NOISE.spread * jax.random.normal(keys[3], (batch, channels))
+  return of_example(scale) * x + of_example(shift)
 
 
 def normalize(method, x, train, *, name):
   """x after the norm of the method, or x itself where it has none."""
   if method.norm == 'none':
     return x
-  return GhostNorm(method.ghost_size if method.norm == 'ghost' else None, name=name)(x, train)
+  return GhostNorm(method.ghost_size if method.norm == 'ghost' else None, method.noisy_norm, name=name)(x, train)
 
 
 def add_scalar(module, name, x):

@@ -4,7 +4,8 @@ A row says what a residual network does instead of (or with) batch normalization
 one visible line, `shortcut + alpha * h`, in `blocks.py`; what each field does there is in `layers.py`.
 Adding one's own method is adding a row.
 
-ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321).
+ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321), BJ Bjorck et
+al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604).
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ class Method:
   # (over groups of ghost_size), 'none'.
   norm: str = 'none'
   ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
+  last_norm_only: bool = False  # a single norm, after the last block
+  noisy_norm: bool = False  # SA: random shifts and scales after every norm, other ones at every update
   biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
   alpha: float | str | None = None  # initial multiplier of every residual branch, trained; None: no multiplier
   merge_scale: float = 1.0  # fixed factor on (shortcut + branch)
@@ -41,6 +44,11 @@ class Method:
       raise UserError(f"method.norm is {self.norm!r}; it must be 'none', 'batch' or 'ghost'")
     if self.biases not in ('none', 'channel', 'scalar'):
       raise UserError(f"method.biases is {self.biases!r}; it must be 'none', 'channel' or 'scalar'")
+    if self.norm == 'none' and self.last_norm_only:
+      raise UserError("method.last_norm_only says where the norm is, and method.norm is 'none': choose a norm")
+    if self.norm != 'batch' and self.noisy_norm:
+      raise UserError("method.noisy_norm is for method.norm='batch', since its noise is drawn for a whole batch; "
+                      f'method.norm is {self.norm!r}')
     if self.ghost_size < 1:
       raise UserError(f'method.ghost_size is {self.ghost_size}; it must be at least 1')
     if not 0 <= self.dropout < 1:
@@ -57,11 +65,23 @@ class Method:
         raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
                         'branches would stay dead for ever; use one of the two')
 
+  @property
+  def inner(self):
+    """The method of everything but the last norm."""
+    return dataclasses.replace(self, norm='none', last_norm_only=False) if self.last_norm_only else self
+
+  @property
+  def deterministic(self):
+    """The method without what it draws at random in training."""
+    return dataclasses.replace(self, dropout=0.0, noisy_norm=False)
+
 
 METHODS = {
     # With normalization. ZI's "batch normalization" is ghost_norm everywhere but in its Figures 3 and 4.
     'batch_norm': Method(norm='batch'),
     'ghost_norm': Method(norm='ghost', ghost_size=64),
+    'batch_norm_last': Method(norm='batch', last_norm_only=True),  # BJ, section 4: two thirds of the gain
+    'noisy_batch_norm': Method(norm='batch', noisy_norm=True),  # SA, Figure 2: is it the stable distributions?
     # Without: ZI, Table 1.
     'none': Method(),
     'biases': Method(biases='channel'),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 
 from zeroinit.errors import UserError
 
@@ -18,6 +19,8 @@ WEIGHT_DECAY_ON = {
     'all_but_norm': lambda path: not any(name.endswith('norm') for name in path),
     'all': lambda path: True,
 }
+
+PLATEAU_MARGIN = 1e-3  # by which share of it a loss must be lower than the lowest so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +84,33 @@ def l2_penalty(params, weight_decay, weight_decay_on):
   return 0.5 * weight_decay * sum(jax.tree.leaves(squares))
 
 
-def heavy_ball(momentum, scalar_rate):
+def heavy_ball(momentum, scalar_rate, plateau=None):
   """v <- momentum * v + gradient; the direction is v, times scalar_rate for alpha and the scalar biases.
 
   The learning rate is not in here but multiplies the direction, so that it can be an input of the compiled step.
+
+  Args:
+    momentum, scalar_rate: numbers.
+    plateau: a Plateau; `update` then needs the loss as `value`.
   """
   scalars = lambda params: chosen(params, lambda path: path[-1] in SCALARS)
-  return optax.chain(optax.trace(momentum), optax.masked(optax.scale(scalar_rate), scalars))
+  parts = [optax.trace(momentum), optax.masked(optax.scale(scalar_rate), scalars)]
+  if plateau:
+    parts.append(optax.contrib.reduce_on_plateau(
+        factor=1 / plateau.drop_by, patience=plateau.epochs, accumulation_size=plateau.steps_per_epoch,
+        rtol=PLATEAU_MARGIN))
+  return optax.chain(*parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+  """The direction is divided by `drop_by` after so many epochs in none of which the mean loss was a new minimum."""
+
+  epochs: int
+  steps_per_epoch: int
+  drop_by: float
+
+
+def plateau_factor(state):
+  """What the plateaus so far have made of the learning rate. state: of `heavy_ball`."""
+  return getattr(state[-1], 'scale', 1.0)  # not optax.tree.get: norms have parameters of that name

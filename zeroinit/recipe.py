@@ -11,8 +11,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from zeroinit import data, processes
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
-from zeroinit.optimizer import Schedule, stepwise
+from zeroinit.optimizer import Plateau, Schedule, stepwise
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
+from zeroinit.vgg import VGG
 
 
 class DoesNotDivide(UserError):
@@ -28,6 +29,7 @@ class Recipe:
     schedule: the learning rate as a factor on the one that is tuned.
     batch_size: examples per update, over all devices.
     micro_batches: parts into which a batch is cut, whose gradients are accumulated.
+    plateau: what else lowers the rate, or None.
     momentum, weight_decay, weight_decay_on: see `optimizer`.
     crop, flip, mean, std: see `batch`.
     image_shape: (height, width, channels).
@@ -36,6 +38,7 @@ class Recipe:
 
   net: nn.Module
   schedule: Schedule
+  plateau: Plateau | None
   batch_size: int
   micro_batches: int
   momentum: float
@@ -72,12 +75,20 @@ def network(config):
       return ResNet50V1(bottleneck_stride=config.bottleneck_stride, **shared)
     case 'resnet50_v2':
       return ResNet50V2(bottleneck_stride=config.bottleneck_stride, **shared)
+    case 'vgg':
+      del shared['remat']  # there are no blocks
+      return VGG(**shared)
 
 
 def schedule(config, train_examples):
   """The learning rate's course over a run on a training set of that size, as a factor."""
   return stepwise(config.epochs, config.batch_size, train_examples,
                   config.first_drop, config.drop_every, config.drop_by)
+
+
+def _plateau(config, train_examples):
+  return Plateau(config.plateau_epochs, train_examples // config.batch_size, config.drop_by) \
+      if config.plateau_epochs else None
 
 
 def image_shape(config):
@@ -105,7 +116,7 @@ def make_recipe(config, train_examples, devices=None):
   source = data.source(config.dataset)
   return Recipe(
       net=network(config),
-      schedule=schedule(config, train_examples),
+      schedule=schedule(config, train_examples), plateau=_plateau(config, train_examples),
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),

@@ -1,5 +1,6 @@
 """Residual networks: Wide-ResNet, ResNet-50 in both forms, and the CIFAR ResNet that ResNet-110 is."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,16 @@ import numpy as np
 
 from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Conv, Stage, basic, bottleneck, projection
 from zeroinit.errors import UserError
-from zeroinit.layers import KERNEL_INITS, Activation, add_scalar, classifier, conv, dropout, kernel_initializer
+from zeroinit.layers import (
+  KERNEL_INITS,
+  Activation,
+  add_scalar,
+  classifier,
+  conv,
+  dropout,
+  kernel_initializer,
+  normalize,
+)
 from zeroinit.methods import Method
 
 
@@ -64,6 +74,16 @@ class ResNet(nn.Module, kw_only=True):
           shape = spec.output_shape(shape)
     return total + shape[-1] * self.num_classes
 
+  def activations(self, image_shape):
+    """Numbers in the outputs of the convolutions of all branches, for one image (height, width, channels)."""
+    total, shape = 0, self.stem.output_shape(image_shape)
+    if self.pools:
+      shape = Conv(shape[-1], 3, 2).output_shape(shape)
+    for spec in (spec for stage in self.stages for convs in stage for spec in convs):
+      shape = spec.output_shape(shape)
+      total += math.prod(shape)
+    return total
+
   @nn.compact
   def __call__(self, images, train, example=None):
     """Logits of images.
@@ -71,7 +91,7 @@ class ResNet(nn.Module, kw_only=True):
     Args:
       images: float32 [batch, height, width, channels], standardized.
       train: whether to use batch statistics and dropout; then 'batch_stats' must be mutable where the method has a
-        norm, and rngs={'dropout': key} given where it has dropout.
+        norm, and rngs={'dropout': key} given where it has dropout or noise.
       example: int32 [batch], which example each image is; dropout masks depend on it. Default: the place in the batch.
 
     Returns:
@@ -81,14 +101,16 @@ class ResNet(nn.Module, kw_only=True):
     x = conv(method, self.stem.features, self.stem.size, self.stem.stride, name='stem', dtype=self.dtype,
              kernel_init=kernel_initializer(self.kernel_init))(images)
     if not before:
-      x = Activation(method, then_conv=False, name='stem_relu')(x, train)
+      x = Activation(method.inner, then_conv=False, name='stem_relu')(x, train)
     if self.pools:
       x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for i, convs in enumerate(self.stages, 1):
-      x = Stage(self.block, convs, method, self.num_blocks, self.dtype, self.remat, self.kernel_init,
+      x = Stage(self.block, convs, method.inner, self.num_blocks, self.dtype, self.remat, self.kernel_init,
                 name=f'stage{i}')(x, train)
     if before:
       x = Activation(method, name='relu')(x, train)
+    elif method.last_norm_only:
+      x = normalize(method, x, train, name='norm')
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
     if not before and method.biases == 'scalar':
       x = add_scalar(self, 'pooled_bias', x)

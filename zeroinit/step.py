@@ -18,7 +18,7 @@ from zeroinit import batch as batches
 from zeroinit.optimizer import heavy_ball, l2_penalty
 
 DIVERGED_ABOVE = 1e3  # cross-entropy, once it has been below: an unnormalized network of depth 100 starts above
-SUMMED = ('cross_entropy', 'l2', 'gradient_norm')
+SUMMED = ('cross_entropy', 'accuracy', 'l2', 'gradient_norm')
 
 
 @flax.struct.dataclass
@@ -74,14 +74,15 @@ def train_step(recipe, state, batch):
 
   batch: see `zeroinit.batch`; its arrays are [micro_batches, batch / micro_batches, ...].
   """
-  cross_entropy, gradient, batch_stats = _gradient(recipe, state, batch)
+  (cross_entropy, accuracy), gradient, batch_stats = _gradient(recipe, state, batch)
   l2, l2_gradient = jax.value_and_grad(l2_penalty)(state.params, recipe.weight_decay, recipe.weight_decay_on)
   gradient = jax.tree.map(jnp.add, gradient, l2_gradient)
-  direction, momentum = _optimizer(recipe).update(gradient, state.momentum, state.params)
+  direction, momentum = _optimizer(recipe).update(gradient, state.momentum, state.params, value=cross_entropy + l2)
   rate = state.learning_rate * recipe.schedule.factor(state.step)
   params = jax.tree.map(lambda w, v: w - rate * v, state.params, direction)
 
-  measured = {'cross_entropy': cross_entropy, 'l2': l2, 'gradient_norm': optax.tree.norm(gradient), 'steps': 1.0}
+  measured = {'cross_entropy': cross_entropy, 'accuracy': accuracy, 'l2': l2,
+              'gradient_norm': optax.tree.norm(gradient), 'steps': 1.0}
   settled = state.settled | (cross_entropy < DIVERGED_ABOVE)
   finite = jnp.isfinite(cross_entropy + l2) & jnp.isfinite(optax.tree.norm(params))
   diverged = ~finite | (settled & (cross_entropy > DIVERGED_ABOVE))
@@ -90,7 +91,7 @@ def train_step(recipe, state, batch):
 
 
 def _gradient(recipe, state, batch):
-  """Mean cross-entropy, its gradient, and the running statistics, accumulated over micro-batches.
+  """Mean cross-entropy and accuracy, the gradient, and the running statistics, accumulated over micro-batches.
 
   Micro-batches are consecutive parts of the batch, so that ghost batches are the same however many there are.
   """
@@ -102,13 +103,15 @@ def _gradient(recipe, state, batch):
     logits, changed = recipe.net.apply(variables, images, train=True, example=part['example'],
                                        mutable=['batch_stats'], rngs={'dropout': dropout_key})
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, part['label']).mean()
-    return cross_entropy, changed.get('batch_stats', {})
+    accuracy = (logits.argmax(-1) == part['label']).mean()
+    return cross_entropy, (accuracy, changed.get('batch_stats', {}))
 
   def accumulate(total, part):
-    (cross_entropy, batch_stats), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, part)
-    return jax.tree.map(jnp.add, total, (cross_entropy, gradient, batch_stats)), None
+    (cross_entropy, (accuracy, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, part)
+    return jax.tree.map(jnp.add, total, ((cross_entropy, accuracy), gradient, batch_stats)), None
 
-  nothing = jax.tree.map(jnp.zeros_like, (jnp.float32(0), state.params, state.batch_stats))
+  scalar = jnp.float32(0)
+  nothing = jax.tree.map(jnp.zeros_like, ((scalar, scalar), state.params, state.batch_stats))
   total, _ = lax.scan(accumulate, nothing, batch)
   return jax.tree.map(lambda x: x / recipe.micro_batches, total)
 
@@ -146,4 +149,4 @@ def _no_sums():
 
 
 def _optimizer(recipe):
-  return heavy_ball(recipe.momentum, recipe.net.method.scalar_rate)
+  return heavy_ball(recipe.momentum, recipe.net.method.scalar_rate, recipe.plateau)

@@ -13,6 +13,7 @@ from zeroinit import claims, data, processes, runs
 from zeroinit.config import check, method_label, notes, protocol
 from zeroinit.events import Events
 from zeroinit.layers import initial_alpha
+from zeroinit.optimizer import plateau_factor
 from zeroinit.progress import Progress
 from zeroinit.recipe import make_recipe
 from zeroinit.resident import Resident
@@ -21,7 +22,8 @@ from zeroinit.step import init_state, means, score
 from zeroinit.stream import Stream
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
-_OUTCOME = ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'gradient_norm')
+_OUTCOME = ('test_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy', 'train_l2',
+            'gradient_norm')
 
 
 class Stopped(Exception):
@@ -175,7 +177,8 @@ class _Training:
 
   def _rate(self):
     """The learning rate of the last update."""
-    return self.config.learning_rate * float(self.schedule.factor(self.step - 1))
+    factor = float(self.schedule.factor(self.step - 1)) * float(plateau_factor(self.state.momentum))
+    return self.config.learning_rate * factor
 
   def _evaluated(self):
     return any(record['step'] == self.step for record in self.run.records)
@@ -225,7 +228,8 @@ class _Training:
   def _train_means(self):
     """Training loss and its parts, and the norm of the gradient: means over the epoch that ends here, or so far."""
     mean = {name: float(value) for name, value in means(self.state).items()}
-    return {'train_loss': mean['cross_entropy'] + mean['l2'], 'train_cross_entropy': mean['cross_entropy'],
+    return {'train_accuracy': mean['accuracy'], 'train_loss': mean['cross_entropy'] + mean['l2'],
+            'train_cross_entropy': mean['cross_entropy'],
             'train_l2': mean['l2'], 'gradient_norm': mean['gradient_norm']}
 
   def _save(self):
@@ -288,6 +292,9 @@ def _introduction(config, recipe, dataset, state):
   yield (f'learning rate {rate:g}, divided by {schedule.drop_by:g} {len(schedule.drops)} times from step '
          f'{schedule.drops[0] if schedule.drops else schedule.steps:,} on, at the end '
          f'{rate * float(schedule.factor(schedule.steps - 1)):.3g}')
+  if recipe.plateau:
+    yield (f'and divided by {schedule.drop_by:g} after {recipe.plateau.epochs} epochs in which the mean training loss '
+           'was no new minimum')
   if net.method.alpha is not None:
     yield f'alpha starts at {initial_alpha(net.method, net.num_blocks):g} in all {net.num_blocks} blocks'
   if used < devices:

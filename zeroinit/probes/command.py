@@ -16,7 +16,6 @@ from ml_collections import ConfigDict, config_flags
 
 from zeroinit import batch as batches
 from zeroinit import command_line, data, loader, objects, runs, studies
-from zeroinit.blocks import Conv
 from zeroinit.config import check, method_label
 from zeroinit.errors import UserError, first_line
 from zeroinit.progress import Progress
@@ -29,17 +28,27 @@ FLAGS = flags.FLAGS
 def define():
   """Defines the flags that all probes have. In a function, so that whoever only imports a probe has none."""
   config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
-  flags.DEFINE_string('workdir', None, 'Directory into which the JSON and the figure are written.')
   flags.DEFINE_list('methods', None, 'Rows of METHODS to measure side by side. Default: the method of --config.')
   flags.DEFINE_list('checkpoint', None, "Directories of runs, to measure the newest state of each, by its own config.")
   flags.DEFINE_integer('draws', 1, 'Average over so many draws of weights and images, from --config.seed on.', 1)
   flags.DEFINE_integer('batch', None, "Images in a batch. Default: the config's batch_size.", 2)
+  define_workdir()
+
+
+def define_workdir():
+  """Defines --workdir, for a probe that has no other flag in common."""
+  flags.DEFINE_string('workdir', None, 'Directory into which the JSON and the figure are written.')
   flags.mark_flag_as_required('workdir')
 
 
 def define_depths():
   """Defines --depths, for the probes that vary it."""
   flags.DEFINE_list('depths', None, "Depths of the network, in layers, such as 16,34,100. Default: the config's.")
+
+
+def define_updates():
+  """Defines --updates, for the probes that look at a network while it trains."""
+  flags.DEFINE_list('updates', ['0'], 'Measure after so many updates of training, such as 0,10,100.')
 
 
 def run(main):
@@ -128,6 +137,25 @@ def integers(flag):
   return list(dict.fromkeys(values))
 
 
+def updates():
+  """The numbers of --updates, ascending. Raises UserError where one is no number of updates."""
+  try:
+    found = sorted({int(text) for text in FLAGS.updates})
+  except ValueError:
+    found = [-1]
+  if not found or found[0] < 0:
+    raise UserError(f'--updates={",".join(FLAGS.updates)}: write numbers of updates, such as 0,10,100')
+  return found
+
+
+def check_updates(subject, recipe, wanted):
+  """Raises UserError where a subject has no state after so many updates. wanted: as of `updates`."""
+  if subject.checkpoint and wanted != [0]:
+    raise UserError('a checkpoint stands where its run left it: leave out --updates, or --checkpoint')
+  if wanted[-1] > recipe.schedule.steps:
+    raise UserError(f'--updates={wanted[-1]} is more than the {recipe.schedule.steps} updates of the run')
+
+
 def _run(directory):
   path = runs.absolute(directory) / 'config.json'
   if not path.exists():
@@ -166,20 +194,30 @@ def _dataset(name, data_dir):
 
 
 def first_batch(config):
-  """The first batch of a run of that config: images, float32 [batch, ...], standardized, and labels, int32 [batch]."""
+  """The first batch of a run of that config, see `batch_at`."""
+  return batch_at(config, 0)
+
+
+def batch_at(config, step):
+  """The batch of an update of a run of that config, counted from 0, as the run draws it.
+
+  Returns:
+    images, float32 [batch, ...], standardized, and labels, int32 [batch].
+  """
   source, dataset = data.source(config.dataset), dataset_of(config)
   if isinstance(dataset, data.StreamedDataset):
     drawn = loader.training_batches(
         dataset.train, seed=config.seed, batch_size=config.batch_size, rows=np.arange(config.batch_size),
         size=config.image_size, crop=config.crop, flip=config.flip, num_classes=source.NUM_CLASSES,
-        workers=config.data_workers or runs.threads())
+        workers=config.data_workers or runs.threads(), begin=step)
     with contextlib.closing(drawn):
       batch = next(drawn)
   else:
-    seed = np.uint32(config.seed)
-    example = batches.epoch_order(seed, 0, dataset.train_examples)[: config.batch_size]
-    batch = batches.draw(*jax.device_put((dataset.train_images, dataset.train_labels)), example, seed, 0, config.crop,
-                         config.flip)
+    seed, (epoch, place) = np.uint32(config.seed), divmod(step, dataset.train_examples // config.batch_size)
+    order = batches.epoch_order(seed, epoch, dataset.train_examples)
+    example = order[place * config.batch_size : (place + 1) * config.batch_size]
+    batch = batches.draw(*jax.device_put((dataset.train_images, dataset.train_labels)), example, seed, epoch,
+                         config.crop, config.flip)
   return batches.standardize(batch['image'], source.MEAN, source.STD), batch['label']
 
 
@@ -205,13 +243,7 @@ def activation_bytes(recipe, examples):
 
   Each convolution keeps its input and, of the ReLU or norm before it, as much again.
   """
-  floats, shape = 0, recipe.net.stem.output_shape(recipe.image_shape)
-  if recipe.net.pools:
-    shape = Conv(shape[-1], 3, 2).output_shape(shape)
-  for spec in (spec for stage in recipe.net.stages for convs in stage for spec in convs):
-    shape = spec.output_shape(shape)
-    floats += np.prod(shape)
-  return 2 * 4 * float(floats) * examples
+  return 2 * 4 * float(recipe.net.activations(recipe.image_shape)) * examples
 
 
 def need_memory_to_train(config, recipe):
@@ -302,7 +334,10 @@ def write(probe, title, notes, records, figure, caption, **settings):
   print(f'{workdir / probe}.json and .png: {title}; a page of all: python -m zeroinit.probes.page --workdir={workdir}')
 
 
-def _rounded(record):
-  """The record with six significant digits, about what float32 has."""
-  short = lambda value: float(f'{value:.6g}') if isinstance(value, float) else value
-  return {name: _rounded(value) if isinstance(value, dict) else short(value) for name, value in record.items()}
+def _rounded(value):
+  """A record, or what is in one, with six significant digits, about what float32 has."""
+  if isinstance(value, dict):
+    return {name: _rounded(part) for name, part in value.items()}
+  if isinstance(value, list):
+    return [_rounded(part) for part in value]
+  return float(f'{value:.6g}') if isinstance(value, float) else value

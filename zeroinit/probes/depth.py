@@ -14,6 +14,7 @@ from absl import flags
 from zeroinit.errors import UserError
 from zeroinit.probes import command, depth_figure, training
 from zeroinit.report import page
+from zeroinit.report.published import FX, records
 from zeroinit.step import init_state
 
 FLAGS = flags.FLAGS
@@ -79,7 +80,7 @@ def main(argv):
     command.need_memory_to_train(config, recipe)
     if FLAGS.epochs > config.epochs:
       raise UserError(f'--epochs={FLAGS.epochs:g} is more than the {config.epochs:g} epochs of the run')
-  records, notes = [], []
+  measured, notes = [], []
   with command.Measuring(len(cases) * FLAGS.draws) as progress:
     for (subject, config), recipe in zip(cases, recipes, strict=True):
       drawn = []
@@ -87,26 +88,34 @@ def main(argv):
         drawn.append(measure(subject.draw(index, depth=config.depth), recipe, FLAGS.epochs))
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}: test accuracy '
                       f'{drawn[-1]["test_accuracy"]:.4f}{", diverged" if drawn[-1]["diverged"] else ""}')
-      records.append({'method': subject.label, 'network': recipe.net.title, 'depth': config.depth,
+      measured.append({'method': subject.label, 'network': recipe.net.title, 'depth': config.depth,
                       'learning_rate': config.learning_rate} | command.mean(drawn))
-      if records[-1]['diverged']:
-        notes.append(f'{subject.label}, {recipe.net.title}: {records[-1]["diverged"]:.0%} of the draws diverged.')
+      if measured[-1]['diverged']:
+        notes.append(f'{subject.label}, {recipe.net.title}: {measured[-1]["diverged"]:.0%} of the draws diverged.')
   configs = [config for _, config in cases]
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(config).title for config in configs])
   title += f': accuracy after {FLAGS.epochs:g} epoch{"" if FLAGS.epochs == 1 else "s"}'
-  command.write('depth', title, notes, records, depth_figure.draw(title, records, 1 / recipes[0].net.num_classes),
+  command.write('depth', title, notes, measured, depth_figure.draw(title, measured, 1 / recipes[0].net.num_classes),
                 CAPTION, draws=FLAGS.draws, epochs=FLAGS.epochs,
                 **command.settings(configs, [recipe.net for recipe in recipes]))
 
 
 def summary(made):
-  """A page.Table, a row per method and a column per depth. made: what depth.json holds."""
+  """A page.Table, a row per method and a column per depth, with the Fixup paper's. made: what depth.json holds."""
   depths = sorted({record['depth'] for record in made['records']})
   of = {(record['method'], record['depth']): record for record in made['records']}
-  rows = tuple((method, *(_percent(of.get((method, depth))) for depth in depths))
-               for method in dict.fromkeys(record['method'] for record in made['records']))
-  return page.Table('Test accuracy, %.', ('method', *(f'depth {depth}' for depth in depths)), rows)
+  rows = [(method, *(_percent(of.get((method, depth))) for depth in depths))
+          for method in dict.fromkeys(record['method'] for record in made['records'])]
+  published = {(theirs['method'], theirs['depth']): theirs['value'] for theirs in records(FX, 'Figure 3')
+               if theirs['dataset'] == made['dataset'] and made['epochs'] == 1}
+  for method in dict.fromkeys(method for method, depth in published if depth in depths):
+    theirs = [published.get((method, depth)) for depth in depths]
+    rows.append((f'{method}, published', *('' if value is None else f'{value:g}' for value in theirs)))
+  caption = 'Test accuracy, %.'
+  if published:
+    caption += " Published: the Fixup paper's Figure 3, read off, within a point; another network, of the same depth."
+  return page.Table(caption, ('method', *(f'depth {depth}' for depth in depths)), tuple(rows))
 
 
 def _percent(record):

@@ -8,7 +8,6 @@ Writes gradients.json, with a record for every method and depth, and gradients.p
 initialization, or where a run left them. Exit codes: 0, or 2 for a mistake in the command or its surroundings.
 """
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -39,6 +38,9 @@ EXPLANATION = (
     'contribute little to the output, and the network behaves as a shallow one at any depth. Even where all images '
     'look alike to a network the mean stays far below 1: examples of different classes push the outputs in opposite '
     'directions, which cancels if the network finds all classes equally likely.',
+    'The noise of the gradient is C, the mean of |g_i - g|², with g the mean gradient. An update from B examples at the '
+    'rate η misses that from all of them by a distance whose mean square is at most η² C / B: twice the rate is as noisy '
+    'as a quarter of the batch (Bjorck et al., arXiv:1806.02375, equation 2).',
     'The loss at initialization is the cross-entropy and L2, half the weight decay times the sum of squared kernels. '
     'That sum grows in proportion to the number of layers, and with the width, while the cross-entropy of a guess '
     'among ten classes is ln 10 = 2.3 at any depth: so L2 comes to dominate the loss of deep networks (at depth 100 '
@@ -63,8 +65,13 @@ def measure(net, variables, images, labels):
       mean_cosine = mean over i != j of g_i.g_j / (|g_i| |g_j|) = (|S|^2 - n) / (n (n - 1))
 
   over the n examples whose gradient is finite and not zero. Norms are in training mode: examples that share their
-  statistics (a ghost batch) pass together, then each has its own backward pass. Only one gradient and S are held at a
-  time. Dropout is off. De & Smith, ICLR 2020 submission on ZeroInit, later arXiv:2002.10444.
+  statistics (a ghost batch) pass together, then each has its own backward pass. Only one gradient, S and g (below) are
+  held at a time. Dropout is off. De & Smith, ICLR 2020 submission on ZeroInit, later arXiv:2002.10444. Of the m
+  gradients that are finite, also those that are zero, with g their mean,
+
+      gradient_noise = sum_i |g_i - g|^2 / (m - 1)
+
+  is the unbiased estimate of C = E |g_i - E g_i|^2 in equation 2 of Bjorck et al., arXiv:1806.02375.
 
   Args:
     net: a ResNet.
@@ -74,27 +81,36 @@ def measure(net, variables, images, labels):
 
   Returns:
     A dict of floats: mean_cosine, not a number where n < 2; zero_gradients and overflowed_gradients, how many examples
-    are left out; gradient_norm, the mean of |g_i| over the n; cross_entropy, the mean over the batch.
+    are left out; gradient_norm, the mean of |g_i| over the n; gradient_noise, not a number where m < 2; cross_entropy,
+    the mean over the batch.
   """
-  net = net.clone(method=dataclasses.replace(net.method, dropout=0.0))
-  total, norms, cross_entropy = jax.device_get(_stream(net, variables, images, labels))
+  net = net.clone(method=net.method.deterministic)
+  total, norms, departures, cross_entropy = jax.device_get(_stream(net, variables, images, labels))
   finite, zero = np.isfinite(norms), norms == 0
   n = int((finite & ~zero).sum())
   return {
       'mean_cosine': (float(total) - n) / (n * (n - 1)) if n > 1 else float('nan'),
       'gradient_norm': float(norms[finite & ~zero].astype(np.float64).mean()) if n else float('nan'),
+      'gradient_noise': _noise(departures[finite].astype(np.float64)),
       'zero_gradients': float(zero.sum()), 'overflowed_gradients': float((~finite).sum()),
       'cross_entropy': float(cross_entropy),
   }
 
 
+def _noise(departures):
+  """sum |g_i - g|^2 / (m - 1), from the distance of each gradient to the mean of those before it (Welford 1962)."""
+  m = len(departures)
+  weights = np.arange(m) / np.arange(1, m + 1)
+  return float((weights * departures**2).sum() / (m - 1)) if m > 1 else float('nan')
+
+
 @partial(jax.jit, static_argnums=0)
 def _stream(net, variables, images, labels):
-  """|S|^2, |g_i| of every example, and the mean cross-entropy."""
+  """|S|^2; of every example |g_i| and its distance to the mean of the gradients before; the mean cross-entropy."""
   sharing = {'none': 1, 'ghost': min(net.method.ghost_size, len(images)), 'batch': len(images)}[net.method.norm]
   split = lambda x: x.reshape(-1, sharing, *x.shape[1:])
 
-  def of_group(total, group):
+  def of_group(sums, group):
     images, labels = group
 
     def logits_of(params):
@@ -103,24 +119,34 @@ def _stream(net, variables, images, labels):
     logits, backward = jax.vjp(logits_of, variables['params'])
     cross_entropy, slope = jax.vmap(jax.value_and_grad(optax.softmax_cross_entropy_with_integer_labels))(logits, labels)
 
-    def of_example(total, i):
+    def of_example(sums, i):
+      total, mean, count = sums
       gradient, = backward(jnp.zeros_like(logits).at[i].set(slope[i]))
-      # Divided by its largest number first, since squares overflow long before the gradient does. XLA multiplies by
-      # 1 / scale, which must not be a subnormal.
-      largest = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(gradient)]).max()
-      scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)
-      gradient = jax.tree.map(lambda leaf: leaf / scale, gradient)
-      length = optax.tree.norm(gradient)
-      counts = jnp.isfinite(length) & (length > 0)
-      direction = jax.tree.map(lambda leaf: jnp.where(counts, leaf / length, 0), gradient)
-      return jax.tree.map(jnp.add, total, direction), scale * length
+      scaled, scale = _scaled(gradient)
+      length = optax.tree.norm(scaled)
+      finite = jnp.isfinite(scale * length)
+      direction = jax.tree.map(lambda leaf: jnp.where(finite & (length > 0), leaf / length, 0), scaled)
+      departure = jax.tree.map(lambda leaf, of_mean: jnp.where(finite, leaf - of_mean, 0), gradient, mean)
+      count += finite
+      mean = jax.tree.map(lambda of_mean, leaf: of_mean + leaf / jnp.maximum(count, 1), mean, departure)
+      departure, scale_of_departure = _scaled(departure)
+      sums = jax.tree.map(jnp.add, total, direction), mean, count
+      return sums, (scale * length, scale_of_departure * optax.tree.norm(departure))
 
-    total, norms = lax.scan(of_example, total, jnp.arange(sharing))
-    return total, (norms, cross_entropy)
+    sums, of_examples = lax.scan(of_example, sums, jnp.arange(sharing))
+    return sums, (*of_examples, cross_entropy)
 
   nothing = jax.tree.map(jnp.zeros_like, variables['params'])
-  total, (norms, cross_entropy) = lax.scan(of_group, nothing, (split(images), split(labels)))
-  return optax.tree.norm(total, squared=True), norms.reshape(-1), cross_entropy.mean()
+  sums = nothing, nothing, jnp.int32(0)
+  (total, _, _), (norms, departures, cross_entropy) = lax.scan(of_group, sums, (split(images), split(labels)))
+  return optax.tree.norm(total, squared=True), norms.reshape(-1), departures.reshape(-1), cross_entropy.mean()
+
+
+def _scaled(tree):
+  """The tree over a scale, its largest number, and that scale: squares overflow long before the numbers do."""
+  largest = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(tree)]).max()
+  scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # XLA multiplies by 1 / scale, never a subnormal
+  return jax.tree.map(lambda leaf: leaf / scale, tree), scale
 
 
 def define():
@@ -165,10 +191,10 @@ def _loss_and_gradients(subject, config, recipe):
 
 
 def _bytes(recipe, batch_size):
-  """Bytes that the probe needs: parameters, momentum, S and gradients; and what a backward pass looks back on."""
+  """Bytes that the probe needs: parameters, momentum, S, g and gradients; and what a backward pass looks back on."""
   method = recipe.net.method
   together = {'none': 1, 'ghost': min(method.ghost_size, batch_size), 'batch': batch_size}[method.norm]
-  return 6 * command.parameter_bytes(recipe.net, recipe.image_shape) + command.activation_bytes(recipe, together)
+  return 8 * command.parameter_bytes(recipe.net, recipe.image_shape) + command.activation_bytes(recipe, together)
 
 
 def _notes(record):
@@ -189,11 +215,12 @@ def _notes(record):
 def summary(made):
   """A page.Table, a row per method and depth. made: what gradients.json holds."""
   number = lambda value: 'none' if value is None else f'{value:.3g}'
-  fields = ('mean_cosine', 'gradient_norm', 'cross_entropy', 'l2', 'l2_share')
-  rows = tuple((record['method'], str(record['depth']), *(number(record[field]) for field in fields))
+  fields = ('mean_cosine', 'gradient_norm', 'gradient_noise', 'cross_entropy', 'l2', 'l2_share')
+  rows = tuple((record['method'], str(record['depth']), *(number(record.get(field)) for field in fields))
                for record in made['records'])
   return page.Table('Mean cosine, and the loss in its parts.', (
-      'method', 'depth', 'mean cosine', "norm of an example's gradient", 'cross-entropy', 'L2', 'share of L2'), rows)
+      'method', 'depth', 'mean cosine', "norm of an example's gradient", 'noise C of gradients', 'cross-entropy', 'L2',
+      'share of L2'), rows)
 
 
 if __name__ == '__main__':

@@ -43,7 +43,7 @@ def expected(net, start):
   """
   if issubclass(net.block, BlockV1):
     return None
-  method = net.method
+  method = net.method.inner
   weight = 1.0 if method.alpha is None else initial_alpha(method, net.num_blocks) ** 2
   blocks, q = [], start
   channels = net.channels if hasattr(net, 'channels') else net.stem.features
@@ -72,7 +72,7 @@ def _gain(net, spec, channels):
 
 def formula(net):
   r"""The law of the second moment after \ell blocks, from 1, as text for matplotlib; '' where none is short."""
-  method = net.method
+  method = net.method.inner
   alpha = 1.0 if method.alpha is None else initial_alpha(method, net.num_blocks)
   usual = 'lecun' if net.block is LinearBlock else 'he'
   if issubclass(net.block, BlockV1) or net.kernel_init != usual:

@@ -19,7 +19,7 @@ from zeroinit import command_line, objects, runs
 from zeroinit.errors import UserError
 from zeroinit.report import page
 
-ORDER = ('variance', 'gradients', 'depth', 'stability')  # in which a reader should meet them; other probes follow
+ORDER = ('variance', 'gradients', 'depth', 'stability', 'landscape', 'covariate_shift', 'divergence')  # in which a reader should meet them; other probes follow
 TITLE = 'Looking inside: what the methods do to a network'
 SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command')  # of every JSON; the rest says how it was made
 SAID_ELSEWHERE = ('records', 'versions', 'dataset')

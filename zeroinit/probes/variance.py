@@ -104,7 +104,7 @@ def measure(net, variables, images, running=False):
       record['ratio'] = float(np.divide(branch, skip))
       record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
     records.append(record)
-  if net.method.norm != 'none':
+  if net.method.inner.norm != 'none':
     statistics = jax.device_get(variables['batch_stats']) if running else left
     for record, (_, block) in zip(records, _by_block(statistics), strict=True):
       norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
@@ -176,21 +176,19 @@ def _by_block(tree):
 
 def define():
   command.define()
+  command.define_updates()
   flags.DEFINE_enum('network', 'own', ['own', *toys.KINDS], "The config's own network, or a toy: fully connected "
                     'linear, fully connected with ReLU, or convolutional with ReLU.')
   flags.DEFINE_integer('blocks', 100, 'Blocks of a toy network.', 1, 1_000_000)
   flags.DEFINE_integer('channels', 256, 'Channels, or width, of a toy network.', 1, 100_000)
   flags.DEFINE_integer('layers', 1, 'Layers in each residual branch of a toy network.', 1, 2)
-  flags.DEFINE_list('updates', ['0'], 'Measure after so many updates of training, such as 0,10,100.')
 
 
 def main(argv):
   del argv
-  who, updates = command.subjects(), _updates()
+  who, updates = command.subjects(), command.updates()
   if FLAGS.network != 'own' and (FLAGS.checkpoint or updates != [0]):
     raise UserError(f'--network={FLAGS.network} is never trained: leave out --checkpoint and --updates')
-  if FLAGS.checkpoint and updates != [0]:
-    raise UserError('a checkpoint stands where its run left it: leave out --updates, or --checkpoint')
   prepare = partial(_own, updates=updates) if FLAGS.network == 'own' else _toy
   prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
   records, notes, formulas = [], [], {}
@@ -206,7 +204,7 @@ def main(argv):
         records += _records(subject, net, state, draws)
       formulas[subject.label] = laws.formula(net) if 0 in found else ''
       notes += _notes(subject, net, found, updates)
-  normless = [subject.label for subject, (net, _) in zip(who, prepared, strict=True) if net.method.norm == 'none']
+  normless = [subject.label for subject, (net, _) in zip(who, prepared, strict=True) if net.method.inner.norm == 'none']
   if normless:
     notes.insert(0, f'No norm, so no norm_mean_square and norm_variance in the records: {", ".join(normless)}.')
   title = command.title([net.title for net, _ in prepared],
@@ -217,21 +215,10 @@ def main(argv):
                 draws=FLAGS.draws, **settings)
 
 
-def _updates():
-  try:
-    updates = sorted({int(text) for text in FLAGS.updates})
-  except ValueError:
-    updates = [-1]
-  if not updates or updates[0] < 0:
-    raise UserError(f'--updates={",".join(FLAGS.updates)}: write numbers of updates, such as 0,10,100')
-  return updates
-
-
 def _own(subject, updates):
   """The network of a config, and a function that gives its states (updates done, variables, images) of one draw."""
   recipe = command.recipe_of(subject.config)
-  if updates[-1] > recipe.schedule.steps:
-    raise UserError(f'--updates={updates[-1]} is more than the {recipe.schedule.steps} updates of the run')
+  command.check_updates(subject, recipe, updates)
   if subject.checkpoint is None:
     copies = 5 if updates[-1] else 3  # parameters, momentum; in training gradients and the new ones
     command.need_memory(recipe.net.title, copies * command.parameter_bytes(recipe.net, recipe.image_shape))
@@ -275,7 +262,7 @@ def _records(subject, net, state, draws):
 
 def _notes(subject, net, found, updates):
   """What a reader of the records or the figure would miss."""
-  if net.method.norm != 'none' and subject.checkpoint:
+  if net.method.inner.norm != 'none' and subject.checkpoint:
     yield f'{subject.label}: norm_mean_square and norm_variance are of the running averages in the checkpoint.'
   if not subject.checkpoint and laws.expected(net, 1.0) is None:
     yield f'{subject.label}: blocks that end with a ReLU (V1) follow none of the laws.'

@@ -24,7 +24,7 @@ def draw(title, records, laws):
   with matplotlib.rc_context(STYLE):
     columns = min(len(names), COLUMNS)
     bands = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(max(5.0, 2.35 * columns + 0.5), (2.0 + 1.7 + 1.7) * bands + 1.0))
+    figure = Figure(figsize=(max(7.2, 2.35 * columns + 0.5), (2.0 + 1.7 + 1.7) * bands + 1.0))
     axes = figure.subplots(3 * bands, columns, squeeze=False, height_ratios=(2.0, 1.7, 1.7) * bands)
     for place, name in enumerate(names):
       band, column = divmod(place, columns)

@@ -5,13 +5,13 @@
     header.py     the title, which says what stands between the numbers and the papers', and what was run
     tables.py     a row per setting
     findings.py   the papers' claims: which hold
-    figures.py    the papers' figures
+    figures.py    the papers' figures; curves.py: accuracy along training
     records.py    the same as CSV
     page.py       Markdown, HTML and plain text
 """
 
 from zeroinit import objects, studies
-from zeroinit.report import figures, findings, header, page, records, tables
+from zeroinit.report import curves, figures, findings, header, page, records, tables
 from zeroinit.report.groups import gather
 
 LISTED = 20  # missing cells that are named; the rest is counted
@@ -34,7 +34,7 @@ def write_report(workdir):
   title = header.title(gathered)
   results = tables.results(gathered)
   claims = findings.table(study.name, gathered.groups)
-  images = figures.draw(gathered)
+  images = figures.draw(gathered) + curves.draw(gathered)
   blocks = [
       page.Paragraph(header.what_was_run(gathered)),
       *([page.Heading('What must come out'), claims] if claims else []),

@@ -85,7 +85,7 @@ def _against_the_rate(gathered, groups, names, metric):
   _value_axis(axes[0, 0], metric, _means(groups, metric), 0.05 + _step(lines) * len(lines) if diverged else 0.0)
   every = '' if len(shown) == len(of_panels) else f' {len(shown)} of {len(of_panels)} panels are shown.'
   end = 'bottom' if metric == ACCURACY else 'top'
-  return _image(gathered, figure, lines, f'report_{SHORT[metric]}_rate.png',
+  return image_of(gathered, figure, lines, f'report_{SHORT[metric]}_rate.png',
                 f'{AXIS[metric].capitalize()}, against learning rate: mean and standard deviation of the kept runs. '
                 f'The large marker is the optimum. A cross at the {end} says that runs diverged at this rate.'
                 + _about_hollow(theirs.learning_rate for theirs in _published(gathered, groups, metric)) + every)
@@ -96,7 +96,7 @@ def _rate_panel(ax, gathered, groups, lines, metric, names, panel_names):
   ax.xaxis.set_major_locator(ticker.LogLocator(base=2, numticks=7))
   unit = units(metric)
   for group in groups:
-    place, look = lines[_label(group, names, panel_names)]
+    place, look = lines[label(group, names, panel_names)]
     choice = group.choices[metric]
     # Where every run diverged there is no value: the cross says so.
     scores = [score for score in choice.scores if score.diverged < score.runs and math.isfinite(score.mean)]
@@ -142,7 +142,7 @@ def _best_against(gathered, groups, names, name):
           shown.append(theirs.value)
     _value_axis(ax, metric, shown)
     ax.set_ylabel(AXIS[metric])
-  return _image(gathered, figure, lines, f'report_best_{name}.png',
+  return image_of(gathered, figure, lines, f'report_best_{name}.png',
                 f'Best test accuracy and best training loss against {NAMES[name]}, each at its own optimal rate: '
                 'mean and standard deviation of the kept runs. Methods are drawn slightly apart.'
                 + _about_hollow(_published(gathered, groups, ACCURACY)))
@@ -164,7 +164,7 @@ def _rates_against_the_batch(gathered, groups, names):
       ax.plot([_apart(x, place, lines) for x in best], list(best.values()), **look)
     _proportional(ax, rates)
   figure.axes[0].set_ylabel('optimal learning rate')
-  return _image(gathered, figure, lines, 'report_rate_batch_size.png',
+  return image_of(gathered, figure, lines, 'report_rate_batch_size.png',
                 'Learning rate that is optimal for test accuracy, and for training loss, against batch size. The '
                 'dotted line is proportional to the batch size. Methods are drawn slightly apart.')
 
@@ -184,24 +184,29 @@ def _proportional(ax, rates):
 
 def _lines(groups, names, without):
   """{label: (place among the lines, how it looks)}; `without`: fields that are not told by the line."""
-  lines, of_row, others = {}, {}, {}
+  lines = {}
   for group in groups:
-    label = _label(group, names, without)
-    if label in lines:
-      continue
-    row = group.method.partition('(')[0]
-    if row not in LOOKS:
-      others.setdefault(row, len(others))
-    place = others.get(row, 0)
-    other = OTHER_COLOURS[place % len(OTHER_COLOURS)], OTHER_MARKERS[place % len(OTHER_MARKERS)]
-    colour, marker = LOOKS.get(row, other)
-    of_row[row] = of_row.get(row, -1) + 1
-    lines[label] = len(lines), {'color': colour, 'marker': marker, 'linestyle': DASHES[of_row[row] % len(DASHES)],
-                                'label': label}
+    says = label(group, names, without)
+    if says not in lines:
+      lines[says] = len(lines), look_of(group.method, says, [look for _, look in lines.values()])
   return lines
 
 
-def _label(group, names, without):
+def look_of(method, says, before):
+  """How the line of a method looks that says so much: a row has its colour and marker, its further lines are dashed.
+
+  before: looks of the lines that are there already.
+  """
+  rows = [look['label'].partition(',')[0].partition('(')[0] for look in before]
+  row = method.partition('(')[0]
+  others = list(dict.fromkeys(name for name in (*rows, row) if name not in LOOKS))
+  place = others.index(row) if row in others else 0
+  other = OTHER_COLOURS[place % len(OTHER_COLOURS)], OTHER_MARKERS[place % len(OTHER_MARKERS)]
+  colour, marker = LOOKS.get(row, other)
+  return {'color': colour, 'marker': marker, 'linestyle': DASHES[rows.count(row) % len(DASHES)], 'label': says}
+
+
+def label(group, names, without):
   """The method, and what else tells its line from others."""
   says = [group.method]
   for name in names:
@@ -217,8 +222,8 @@ def _label(group, names, without):
 
 def _members(groups, lines, names, without):
   """(place and look, groups) of each line."""
-  for label, line in lines.items():
-    yield line, [group for group in groups if _label(group, names, without) == label]
+  for says, line in lines.items():
+    yield line, [group for group in groups if label(group, names, without) == says]
 
 
 def _published(gathered, groups, metric):
@@ -315,7 +320,7 @@ def _spread(values, most):
   return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
-def _image(gathered, figure, lines, file, text):
+def image_of(gathered, figure, lines, file, text):
   """The page.Image of a figure, with its legend, and the study's name and departures above it."""
   marks = [Line2D([], [], **look) for _, look in lines.values()]
   columns = min(len(marks), 4 if figure.get_figwidth() > 7 else 3)

@@ -7,6 +7,7 @@ ours. ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444.
 
 import dataclasses
 import inspect
+import itertools
 import typing
 
 from zeroinit.report import page
@@ -22,13 +23,17 @@ FIGURE_3_BATCHES = tuple(2**k for k in range(11))
 
 
 class Setting(typing.NamedTuple):
-  """What a claim tells settings apart by. l2: whether the loss has an L2 term; drop_by: of the schedule."""
+  """What a claim tells settings apart by. l2: whether the loss has an L2 term; drop_by: of the schedule.
+
+  epochs only matter where a study has several lengths; None otherwise.
+  """
 
   method: str
   depth: int | None
   batch_size: int
   l2: bool
   drop_by: float = 2.0
+  epochs: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +65,10 @@ def complete_settings(groups, least_kept=1):
 
   least_kept: runs that must be kept at the best rate; one of a paper's 15 says nothing about small differences.
   """
-  settings = {}
+  settings, lengths = {}, {group.fields['epochs'] for group in groups}
   for group in groups:
     setting = Setting(group.row, group.fields.get('depth'), group.fields['batch_size'], group.l2,
-                      group.fields.get('drop_by', 2.0))
+                      group.fields.get('drop_by', 2.0), group.fields['epochs'] if len(lengths) > 1 else None)
     if setting in settings:
       settings[setting] = 'is in the study more than once'
     elif not group.complete:
@@ -399,6 +404,57 @@ def _halving_beats_three_drops(settings, method):
   return halved.mean > dropped.mean, f'{method}: {_listed(scores, ACCURACY)}'
 
 
+# BJ, Figure 1 and section 4.
+
+
+def large_rates_generalize(settings):
+  """With batch norm the largest rate gives the best test accuracy, the smallest no more than none does (1 point)."""
+  of = {rate: _bjorck(settings, 'batch_norm', epochs) for rate, epochs in ((0.1, 165), (0.003, 1320), (0.0001, 2400))}
+  none = _bjorck(settings, 'none', 2400)
+  holds = of[0.1].mean > of[0.003].mean > of[0.0001].mean and _points(of[0.0001]) <= _points(none) + 1
+  return holds, f'batch norm: {_listed(of, ACCURACY, "rate ")}; {_listed({"none at 0.0001": none}, ACCURACY)}'
+
+
+def none_fails_at_large_rates(settings):
+  """Without batch norm a rate of 0.1 does not train: test accuracy below 20 %."""
+  scores = {'none at 0.1': _bjorck(settings, 'none', 165)}
+  return _points(scores['none at 0.1']) < 20, _listed(scores, ACCURACY)
+
+
+def the_last_norm_is_most_of_it(settings):
+  """One batch norm after the last block has at least half of the gain of batch norm over none (BJ: two thirds)."""
+  scores = {name: _bjorck(settings, name, epochs)
+            for name, epochs in (('none', 2400), ('batch_norm_last', 165), ('batch_norm', 165))}
+  none, last, everywhere = map(_points, scores.values())
+  return last - none >= (everywhere - none) / 2 > 0, _listed(scores, ACCURACY)
+
+
+def _bjorck(settings, method, epochs):
+  return _best(settings, ACCURACY, method, drop_by=10.0, epochs=float(epochs))
+
+
+# SA, Figures 1 and 2.
+
+
+def batch_norm_stands_both_rates(settings):
+  """With batch norm VGG trains at 0.1 and at 0.5; without it not at 0.5: test accuracy below 50 %."""
+  at = {(method, score.learning_rate): score for method in ('biases', 'batch_norm')
+        for score in _choice(settings, ACCURACY, method, l2=False).scores}
+  for case in itertools.product(('biases', 'batch_norm'), (0.1, 0.5)):
+    if case not in at:
+      raise TooFewRuns(f'{case[0]} at {case[1]} is not in the study')
+  holds = min(_points(at['batch_norm', 0.1]), _points(at['batch_norm', 0.5])) > 50 > _points(at['biases', 0.5])
+  return holds, _listed({f'{method} at {rate:g}': score for (method, rate), score in at.items()}, ACCURACY)
+
+
+def noise_does_not_matter(settings):
+  """With noisy batch norm VGG is at most 2 points below batch norm, and above the network without."""
+  scores = {method: _best(settings, ACCURACY, method, l2=False)
+            for method in ('biases', 'batch_norm', 'noisy_batch_norm')}
+  biases, norm, noisy = map(_points, scores.values())
+  return noisy >= norm - 2 and noisy > biases, _listed(scores, ACCURACY)
+
+
 CLAIMS = {
     'digits': (depth_100_does_not_train_with_none, depth_100_trains_otherwise, batch_norm_stands_the_largest_rates),
     'table1': (multiplier_gains, multiplier_has_the_lowest_loss, biases_hurt_slightly,
@@ -415,6 +471,9 @@ CLAIMS = {
                 batch_norm_is_better_at_large_batches, batch_norm_is_better_on_the_loss,
                 small_rates_grow_with_the_batch, small_rates_are_similar),
     'schedules': (halving_beats_three_drops,),
+    'bjorck_figure1': (large_rates_generalize, none_fails_at_large_rates, the_last_norm_is_most_of_it),
+    'santurkar_figure1': (batch_norm_stands_both_rates,),
+    'santurkar_figure2': (noise_does_not_matter,),
     'table4': (v2_zeroinit_reaches_batch_norm, v2_zeroinit_loses_at_4096, v2_fixup_equals_zeroinit_without_dropout,
                v2_fixup_with_dropout_equals_batch_norm),
     'table5': (v1_zeroinit_loses, v1_one_scalar_recovers),
@@ -422,13 +481,13 @@ CLAIMS = {
 _TABLE_1 = ('none', 'biases', 'dropout', 'multiplier', 'biases_dropout', 'zeroinit')
 
 
-def _choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0):
+def _choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0, epochs=None):
   """The Choice of the one complete setting like this; depth and batch_size of None mean whichever it has."""
-  asked = Setting(method, depth, batch_size, l2, drop_by)
+  asked = Setting(method, depth, batch_size, l2, drop_by, epochs)
   found = [choices for setting, choices in settings.items()
            if all(want is None or want == has for want, has in zip(asked, setting, strict=True))]
   says = ', '.join([method] + [f'{name.replace("_", " ")} {want}' for name, want in asked._asdict().items()
-                               if name in ('depth', 'batch_size') and want]
+                               if name in ('depth', 'batch_size', 'epochs') and want]
                    + ([] if l2 else ['no L2']) + ([] if drop_by == 2 else [f'drops by {drop_by:g}']))
   if len(found) > 1:
     raise TooFewRuns(f'several settings are {says}')

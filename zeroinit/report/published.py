@@ -5,7 +5,8 @@ import functools
 import importlib.resources
 import json
 
-ZI, SK = 'Anonymous 2019', 'De & Smith 2020'  # how the names of the papers begin in the file
+ZI, SK, FX, BJ = 'Anonymous 2019', 'De & Smith 2020', 'Zhang', 'Bjorck'  # how the names of the papers begin in the file
+SHORT = {ZI: 'ZI', SK: 'SK', FX: 'FX', BJ: 'BJ'}
 KEPT = 12  # of 15 runs, behind every published mean with a standard deviation
 
 # Published name of a method -> ours, and whether it has L2. Names that are not here are the same, with L2.
@@ -16,8 +17,9 @@ OURS = {
     'skipinit_alpha_0_no_l2': ('multiplier', False),
     'regularized_skipinit': ('zeroinit', True),
     'skipinit_biases': ('zeroinit_no_dropout', True),
+    'batch_norm_last_layer_only': ('batch_norm_last', True),
 }
-OVER_THE_WHOLE_BATCH = ('figure3',)  # where the papers' batch norm is ours too, and not over ghost batches
+OVER_THE_WHOLE_BATCH = ('figure3', 'bjorck_figure1')  # where batch norm is not over ghost batches
 
 # Study -> (paper, table, decimals of a printed accuracy), the first that has a setting counts. Figures have no numbers,
 # but Table 1 stands for their runs at batch size 64.
@@ -28,6 +30,7 @@ SOURCES = {
     'skipinit_depth': ((SK, 'CIFAR-10 depth table', 1), (SK, 'CIFAR-10 variations table', 1)),
     'figure1': ((ZI, 'Table 1', 1),),
     'figure3': ((ZI, 'Table 1', 1),),
+    'bjorck_figure1': ((BJ, 'text (section 4)', 1),),
     'table4': ((ZI, 'Table 4', 2), (SK, 'ImageNet batch-size table', 1)),
     'table5': ((ZI, 'Table 5', 2),),
 }
@@ -64,24 +67,30 @@ class Published:
 def published(study, group, metric):
   """The Published number for a group of a study, or None. metric: of our results, or 'test_top5_accuracy'."""
   for paper, table, decimals in SOURCES.get(study, ()):
-    for record in _records():
-      if record['paper'].startswith(paper) and record['table'] == table and _belongs(study, record, group, metric):
+    for record in records(paper, table):
+      if _belongs(study, record, group, metric):
         rates = record['learning_rate_range']
         return Published(record['value'], record['std'], 3 if metric == 'train_loss' else decimals,
                          record['optimal_learning_rate'], tuple(rates) if rates else None,
-                         f'{"ZI" if paper == ZI else "SK"} {table}')
+                         f'{SHORT[paper]} {table}')
   return None
+
+
+def records(paper, table):
+  """Everything that paper_results.json has of a table or figure of a paper, as dicts."""
+  return [record for record in _records() if record['paper'].startswith(paper) and record['table'] == table]
 
 
 def _belongs(study, record, group, metric):
   name = record['method']
-  method, l2 = (name, True) if study in OVER_THE_WHOLE_BATCH else OURS.get(name, (name, True))
+  whole = study in OVER_THE_WHOLE_BATCH and name == 'batch_norm'
+  method, l2 = (name, True) if whole else OURS.get(name, (name, True))
   fields = group.fields
   return (_METRICS.get(record['metric'], record['metric']) == metric
           and (method, l2) == (group.row, group.l2)
           and record['dataset'] == fields['dataset']
           and record['network'] == fields['network'].lower()
-          and record['batch_size'] == fields['batch_size'])
+          and record['batch_size'] in (None, fields['batch_size']))
 
 
 @functools.cache

@@ -8,9 +8,9 @@ from zeroinit.report.groups import METRICS
 from zeroinit.report.published import published
 from zeroinit.report.tables import difference, units
 
-OF_A_RUN = ('test_accuracy', 'test_top5_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2',
-            'gradient_norm', 'best_test_accuracy', 'steps', 'seconds', 'protocol', 'data', 'device', 'threads',
-            'git_revision')
+OF_A_RUN = ('test_accuracy', 'test_top5_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy',
+            'train_l2', 'gradient_norm', 'best_test_accuracy', 'steps', 'seconds', 'protocol', 'data',
+            'device', 'threads', 'git_revision')
 OF_A_SETTING = ('metric', 'mean', 'std', 'kept', 'runs', 'learning_rate', 'within', 'edge', 'largest_stable_rate',
                 'diverged', 'finished', 'cells', 'published', 'published_std', 'published_learning_rate',
                 'published_table', 'difference', 'standard_errors')
