@@ -86,7 +86,8 @@ def test_a_formula_is_what_is_drawn(name):
     ('linear', 'batch_norm', 1, 32, 1000),
     pytest.param('relu', 'batch_norm', 1, 64, 1000, marks=pytest.mark.slow),
     ('linear', 'skipinit_alpha_inverse_sqrt_d', 1, 64, 100), ('relu', 'skipinit_alpha_inverse_sqrt_d', 2, 128, 100),
-    ('relu', 'divide_by_sqrt2', 2, 256, 20),
+    ('relu', 'divide_by_sqrt2', 2, 256, 20), ('relu', 'fixup_rescale_only', 2, 128, 50),
+    ('relu', 'noisy_batch_norm', 1, 64, 50), ('relu', 'batch_norm_last', 1, 256, 20),
 ])
 def test_laws_hold_in_fully_connected_networks(kind, name, layers, channels, blocks):
   """Second moments, averaged over 20 draws of weights and inputs, lie within 3 standard errors of the law."""
@@ -127,7 +128,7 @@ def test_in_a_wide_resnet_padding_takes_a_little_from_the_law():
 
 
 def test_fixups_second_rule_needs_two_layers():
-  with pytest.raises(UserError, match='--layers=2'):
+  with pytest.raises(UserError, match='--branch_layers=2'):
     toy('relu', 'fixup', 10)
   with pytest.raises(UserError, match='linear, relu, conv'):
     toys.Toy('cubic', Method(), 10, 64)

@@ -18,21 +18,26 @@ def small_config(method='zeroinit', **fields):
   return config
 
 
-@pytest.mark.parametrize('limit', [-30.0, -24.1, -7.3, -3.0, 0.25, 6.0, 12.5, 40.0])
-@pytest.mark.parametrize('width', [0.1, 1.0])
-def test_bisection_encloses_the_limit(limit, width):
+@pytest.mark.parametrize('limit', [-15.9, -7.3, -3.0, 0.25, 6.0, 7.9])
+@pytest.mark.parametrize('learns_in', [1.2, 4.0, 100.0])  # octaves below the limit
+@pytest.mark.parametrize('start', [-30, -13, -4, 7])
+def test_the_largest_stable_rate_is_found_from_anywhere(limit, learns_in, start):
   tried = []
 
-  def stable(log2_rate):
-    tried.append(log2_rate)
-    return log2_rate <= limit
+  def outcome(rate):
+    tried.append(rate)
+    return stability.DIVERGED if rate > limit else stability.STABLE if rate > limit - learns_in else stability.UNLEARNT
 
-  lower, upper = stability.bisect(stable, -4, width)
-  assert lower <= limit < upper and len(tried) == len(set(tried)) < 30
-  if stability.LOWEST <= limit < stability.HIGHEST:
-    assert lower in tried and upper in tried and upper - lower <= width
-  else:
-    assert math.isinf(lower if limit < stability.LOWEST else upper)
+  lower, upper = stability.largest_stable(outcome, start, 0.25)
+  assert lower <= limit < upper <= lower + 0.25 and lower in tried
+  assert len(tried) == len(set(tried)) and all(stability.LOWEST <= rate <= stability.HIGHEST for rate in tried)
+
+
+@pytest.mark.parametrize('outcome, expected', [
+    (stability.STABLE, (8.0, math.inf)), (stability.UNLEARNT, (-math.inf, math.inf)),
+    (stability.DIVERGED, (-math.inf, -16.0))])
+def test_where_there_is_no_limit(outcome, expected):
+  assert stability.largest_stable(lambda rate: outcome, -4, 0.5) == expected
 
 
 @pytest.mark.parametrize('method', ['zeroinit', 'ghost_norm'])
@@ -79,9 +84,9 @@ def test_nothing_is_the_mean_of_no_updates():
 
 
 def test_the_rate_of_a_stability_run_never_drops():
-  recipe = stability.constant(command.recipe_of(small_config()), updates=1000)
+  recipe = stability.constant(command.recipe_of(small_config(plateau_epochs=1)), updates=1000)
   assert {float(recipe.schedule.factor(step)) for step in (0, 30, 43, 999)} == {1.0}
-  assert recipe.schedule.steps == 1000
+  assert recipe.schedule.steps == 1000 and recipe.plateau is None
 
 
 def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
@@ -98,4 +103,5 @@ def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
           losses.append(loss)
     stable = not bool(state.diverged) and np.mean(losses[-4:]) <= 0.95 * math.log(10)
     assert stable == want
-    assert [run['stable'] for run in found['tried'] if run['log2_rate'] == log2_rate] == [want]
+    outcome, = (run['outcome'] for run in found['tried'] if run['log2_rate'] == log2_rate)
+    assert (outcome == stability.STABLE) == want and (outcome == stability.DIVERGED) == bool(state.diverged)

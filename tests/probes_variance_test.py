@@ -138,14 +138,14 @@ def test_against_numpy_block_by_block(net):
 def test_running_statistics_are_those_stored(net):
   images = some_images()
   variables = random_variables(net, images, train=False)
-  records = variance.measure(net, variables, images, running=True)
+  records = variance.measure(net, variables, images)
   stored = [variables['batch_stats'][f'stage{i}'] for i in (1, 2, 3)]
   stored = [block for stage in stored for block in (
       stage['first'], *(jax.tree.map(lambda leaf, b=b: leaf[b], stage['rest']) for b in range(1)))]
   for record, block in zip(records, stored, strict=True):
     norm = block['relu1']['norm']
-    assert record['norm_mean_square'] == pytest.approx(float((norm['mean'] ** 2).mean()))
-    assert record['norm_variance'] == pytest.approx(float(norm['var'].mean()))
+    assert record['running_mean_square'] == pytest.approx(float((norm['mean'] ** 2).mean()))
+    assert record['running_variance'] == pytest.approx(float(norm['var'].mean()))
 
 
 @pytest.mark.parametrize('name', ['zeroinit', 'multiplier', 'fixup', 'fixup_zero_only'])

@@ -13,7 +13,8 @@ import pytest
 
 from zeroinit import runs, studies
 from zeroinit.errors import UserError
-from zeroinit.report import findings, groups, header, page, tables, write_report
+from zeroinit.methods import METHODS
+from zeroinit.report import figures, findings, groups, header, page, tables, write_report
 from zeroinit.report.findings import FAILS, HOLDS, TOO_FEW, Setting
 from zeroinit.report.published import OURS, SOURCES, published
 from zeroinit.selection import Choice, Score
@@ -564,3 +565,8 @@ def test_the_command(tmp_path):
 def test_a_missing_study_is_one_line(tmp_path):
   code, output, errors = command.run('zeroinit.report', f'--workdir={tmp_path / "none"}')
   assert (code, output) == (2, '') and errors.count('\n') == 1 and 'holds no study' in errors
+
+
+def test_no_two_methods_look_alike():
+  assert len(set(figures.LOOKS.values())) == len(figures.LOOKS) >= len(METHODS)
+  assert set(METHODS) == set(figures.LOOKS)

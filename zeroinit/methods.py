@@ -68,7 +68,8 @@ class Method:
   @property
   def inner(self):
     """The method of everything but the last norm."""
-    return dataclasses.replace(self, norm='none', last_norm_only=False) if self.last_norm_only else self
+    without = {'norm': 'none', 'last_norm_only': False, 'noisy_norm': False}
+    return dataclasses.replace(self, **without) if self.last_norm_only else self
 
   @property
   def deterministic(self):

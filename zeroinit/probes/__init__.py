@@ -4,8 +4,15 @@
     laws.py        how large they should be at initialization
     toys.py        fully connected and convolutional networks of up to a thousand blocks
     gradients.py   how alike the gradients of single examples are: measure(net, variables, images, labels)
+    channels.py    whether the terms of the gradients of layers cancel: measure(net, variables, images, labels)
     depth.py       Fixup's depth test, accuracy after one epoch: measure(config, recipe)
     stability.py   the largest stable learning rate: measure(config, recipe)
+    landscape.py   the loss and its gradient, along the gradient: measure(net, variables, images, labels, step_sizes)
+    covariate_shift.py  how a layer's gradient changes with the layers before it: measure(net, variables, updated, ...)
+    divergence.py  channels along the update at which a run diverges: measure(net, params, updated, ...)
+    linear.py      a deep linear network, for the landscape and the covariate shift
+    bound.py       what norms do to the gradient, and a bound on it: measure(net, variables, images, labels)
+    spectra.py     singular values of products of random matrices, and their law: measure(squares, factors)
     page.py        all of it on one page
     command.py     what the commands share; training.py: a few updates; figures.py, *_figure.py: the pictures
 
@@ -15,6 +22,11 @@ Each probe is a function, and a command that writes a JSON and a PNG into a dire
     python -m zeroinit.probes.gradients --config=configs/digits.py --methods=none,zeroinit --depths=16,100 --workdir=DIR
     python -m zeroinit.probes.depth --config=configs/digits.py --methods=none,fixup --depths=10,100 --workdir=DIR
     python -m zeroinit.probes.stability --config=configs/digits.py --methods=none,fixup --batches=16,64 --workdir=DIR
+    python -m zeroinit.probes.landscape --config=configs/digits.py --methods=none,fixup --updates=0,8,16 --workdir=DIR
+    python -m zeroinit.probes.covariate_shift --config=configs/digits.py --methods=none,fixup --layers=4,8 --workdir=DIR
+    python -m zeroinit.probes.divergence --config=configs/digits.py:none --config.learning_rate=0.5 --workdir=DIR
+    python -m zeroinit.probes.bound --config=configs/digits.py:batch_norm --updates=0,80 --workdir=DIR
+    python -m zeroinit.probes.spectra --workdir=DIR
     python -m zeroinit.probes.page --workdir=DIR
 
 From Python, at initialization or from a run:

@@ -51,6 +51,12 @@ def define_updates():
   flags.DEFINE_list('updates', ['0'], 'Measure after so many updates of training, such as 0,10,100.')
 
 
+def define_layers():
+  """Defines --layers, for the probes that look at single layers of a network."""
+  flags.DEFINE_list('layers', None, 'Numbers of the layers, counted along the depth, 1 is the first convolution. '
+                    'Default: the first one of the middle block of each stage.')
+
+
 def run(main):
   """`command_line.run`, which also knows what to do where a probe needs more memory than there is."""
   def guarded(argv):
@@ -97,16 +103,19 @@ def subjects():
     UserError: none is named, a method does not exist, its config makes no sense, or a directory holds no run.
   """
   chosen = [_run(directory) for directory in FLAGS.checkpoint or ()]
-  if not chosen or FLAGS.methods:
-    if not FLAGS['config'].present:
+  file, _, argument = (FLAGS['config'].config_filename if FLAGS['config'].present else '').partition(':')
+  if not chosen or FLAGS.methods or argument:
+    if not file:
       raise UserError('say whom to measure: --config=FILE.py:METHOD, or --checkpoint=RUN_DIR')
-    file, _, argument = FLAGS['config'].config_filename.partition(':')
     others = argument.partition(',')[1:]  # such as ',v2' of configs/imagenet.py:zeroinit,v2
     for name in FLAGS.methods or [None]:
       config = FLAGS.config
       if name is not None:
         config = studies.load_config(f'{file}:{name}{"".join(others)}', _overrides())
       chosen.append(Subject(method_label(config), _prepared(config)))
+  elif set(_overrides()) - {'data_dir'}:
+    raise UserError(f'--config.{min(set(_overrides()) - {"data_dir"})} changes nothing of a checkpoint, which has the '
+                    'config of its run; leave it out, or name a method to measure as well: --config=FILE.py:METHOD')
   again = {subject.label for subject in chosen if [other.label for other in chosen].count(subject.label) > 1}
   if again:
     raise UserError(f'{", ".join(sorted(again))} would be measured twice under one name; name each once')
@@ -156,18 +165,40 @@ def check_updates(subject, recipe, wanted):
     raise UserError(f'--updates={wanted[-1]} is more than the {recipe.schedule.steps} updates of the run')
 
 
+def divergence_notes(subject, found, updates):
+  """Lines that say which of the states after so many updates are missing. found: {updates: a list with a draw each}."""
+  for wanted in updates if subject.checkpoint is None else ():
+    missing = FLAGS.draws - len(found.get(wanted, ()))
+    if missing:
+      yield f'{subject.label}: {missing} of {FLAGS.draws} draws diverged before {wanted} updates; left out there.'
+
+
+def layers(net, count, default):
+  """The numbers of --layers for a network that has so many; `default` where none is given.
+
+  Raises:
+    UserError: one is no number of a layer.
+  """
+  numbers = integers('layers') if FLAGS.layers else default
+  if max(numbers) > count:
+    raise UserError(f'--layers={max(numbers)} does not exist: {net.title} has the layers 1 to {count}')
+  return numbers
+
+
 def _run(directory):
   path = runs.absolute(directory) / 'config.json'
   if not path.exists():
     raise UserError(f'{path.parent} is not the directory of a run: it holds no config.json')
   config = runs.read_config(path)
-  if FLAGS['config'].present and 'data_dir' in _overrides():  # where the data is now
+  if 'data_dir' in _overrides():  # where the data is now
     config.data_dir = _overrides()['data_dir']
-  return Subject(f'{method_label(config)} in {path.parent.name}', _prepared(config), str(path.parent))
+  names = [runs.absolute(other).name for other in FLAGS.checkpoint]
+  name = path.parent.name if names.count(path.parent.name) == 1 else f'{path.parent.parent.name}/{path.parent.name}'
+  return Subject(f'{method_label(config)} in {name}', _prepared(config), str(path.parent))
 
 
 def _overrides():
-  return config_flags.get_override_values(FLAGS['config'])
+  return config_flags.get_override_values(FLAGS['config']) if FLAGS['config'].present else {}
 
 
 def _prepared(config):
@@ -241,9 +272,10 @@ def parameter_bytes(net, shape):
 def activation_bytes(recipe, examples):
   """Bytes that a backward pass through so many examples looks back on, about.
 
-  Each convolution keeps its input and, of the ReLU or norm before it, as much again.
+  Each convolution keeps its input and, of the ReLU or norm before it, as much again; with remat a third is left.
   """
-  return 2 * 4 * float(recipe.net.activations(recipe.image_shape)) * examples
+  floats = 2 * float(recipe.net.activations(recipe.image_shape)) * examples
+  return floats * np.dtype(recipe.net.dtype).itemsize / (3 if getattr(recipe.net, 'remat', False) else 1)
 
 
 def need_memory_to_train(config, recipe):
@@ -303,7 +335,8 @@ def title(networks, datasets):
 def settings(configs, nets):
   """What a JSON says of the configs and networks it comes from; lists where they differ."""
   once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
-  return {**{name: once(config[name] for config in configs) for name in ('dataset', 'batch_size', 'seed', 'dtype')},
+  fields = ('dataset', 'batch_size', 'weight_decay', 'seed', 'dtype')
+  return {**{name: once(config[name] for config in configs) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
           'kernel_init': once(net.kernel_init for net in nets)}
 

@@ -29,8 +29,9 @@ EXPLANATION = (
     'What to expect. Without normalization a deep network begins with outputs, and a loss, that are larger than those '
     'of a shallow one by orders of magnitude, and the first update destroys it, or it is dead already. Fixup starts '
     'every residual branch at zero (its rule 1) and rescales the other layers of the branch by the number of blocks, '
-    'd^(-1/(2m - 2)) for branches of m layers (its rule 2); its authors find that either rule alone is enough to '
-    'train: fixup_zero_only and fixup_rescale_only. A multiplier that starts at zero does what rule 1 does.',
+    'd^(-1/(2m - 2)) for branches of m layers (its rule 2). De & Smith report that either rule alone suffices: '
+    'fixup_zero_only and fixup_rescale_only. That is so at small learning rates; at the rates that batch norm stands, '
+    'one rule alone may fail where both train. A multiplier that starts at zero does what rule 1 does.',
     'How to read the picture. One line per method, against the number of layers; with its standard error where there '
     'are several draws of weights and order of images. Dotted: what guessing reaches, which is also what a network '
     'counts that has diverged. Methods are drawn slightly apart. One learning rate for all is the protocol of the '
@@ -78,6 +79,8 @@ def main(argv):
   recipes = [command.recipe_of(config) for _, config in cases]
   for (_, config), recipe in zip(cases, recipes, strict=True):
     command.need_memory_to_train(config, recipe)
+    if not FLAGS.epochs > 0:
+      raise UserError(f'--epochs={FLAGS.epochs:g}: write a positive number')
     if FLAGS.epochs > config.epochs:
       raise UserError(f'--epochs={FLAGS.epochs:g} is more than the {config.epochs:g} epochs of the run')
   measured, notes = [], []

@@ -38,9 +38,9 @@ EXPLANATION = (
     'contribute little to the output, and the network behaves as a shallow one at any depth. Even where all images '
     'look alike to a network the mean stays far below 1: examples of different classes push the outputs in opposite '
     'directions, which cancels if the network finds all classes equally likely.',
-    'The noise of the gradient is C, the mean of |g_i - g|², with g the mean gradient. An update from B examples at the '
-    'rate η misses that from all of them by a distance whose mean square is at most η² C / B: twice the rate is as noisy '
-    'as a quarter of the batch (Bjorck et al., arXiv:1806.02375, equation 2).',
+    'The noise of the gradient is C, the mean of |g_i - g|², with g the mean gradient. An update from B examples at '
+    'the rate η misses that from all of them by a distance whose mean square is at most η² C / B: twice the rate is as '
+    'noisy as a quarter of the batch (Bjorck et al., arXiv:1806.02375, equation 2).',
     'The loss at initialization is the cross-entropy and L2, half the weight decay times the sum of squared kernels. '
     'That sum grows in proportion to the number of layers, and with the width, while the cross-entropy of a guess '
     'among ten classes is ln 10 = 2.3 at any depth: so L2 comes to dominate the loss of deep networks (at depth 100 '
@@ -53,7 +53,7 @@ EXPLANATION = (
     'Dropout is off.',
 )
 CAPTION = (
-    'Against depth, in layers, at initialization: the mean cosine between the gradients of two examples (left), '
+    'Against depth, in layers: the mean cosine between the gradients of two examples (left), '
     'cross-entropy and L2 (middle), and the share of L2 in the loss (right).')
 
 
@@ -177,7 +177,7 @@ def main(argv):
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(config).title for config in configs])
   command.write('gradients', title, notes, records, gradients_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings(configs, [recipe.net for recipe in recipes]), weight_decay=configs[0].weight_decay)
+                **command.settings(configs, [recipe.net for recipe in recipes]))
 
 
 def _loss_and_gradients(subject, config, recipe):

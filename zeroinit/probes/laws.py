@@ -59,7 +59,7 @@ def expected(net, start):
       branch, channels = normalized(branch) * _gain(net, spec, channels) * rescaled * zero, spec.features
     branch *= weight
     q = method.merge_scale**2 * (skip + branch)
-    blocks.append(Law(skip, branch, q, method.merge_scale**2 * branch / q))
+    blocks.append(Law(skip, branch, q, method.merge_scale**2 * branch / q if q else math.nan))
   return blocks
 
 

@@ -19,10 +19,12 @@ from zeroinit import command_line, objects, runs
 from zeroinit.errors import UserError
 from zeroinit.report import page
 
-ORDER = ('variance', 'gradients', 'depth', 'stability', 'landscape', 'covariate_shift', 'divergence')  # in which a reader should meet them; other probes follow
+# In which a reader should meet them; other probes follow.
+ORDER = ('variance', 'gradients', 'channels', 'depth', 'stability', 'landscape', 'covariate_shift', 'divergence',
+         'bound', 'spectra')
 TITLE = 'Looking inside: what the methods do to a network'
-SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command')  # of every JSON; the rest says how it was made
-SAID_ELSEWHERE = ('records', 'versions', 'dataset')
+SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command', 'records')  # of every JSON; the rest: how made
+SAID_ELSEWHERE = ('versions', 'dataset')
 
 
 def write_page(workdir):
@@ -88,7 +90,11 @@ def _result(module, path, made):
   if made['notes']:
     yield page.Items(tuple(made['notes']))
   if hasattr(module, 'summary'):
-    yield module.summary(made)
+    try:
+      yield module.summary(made)
+    except (KeyError, TypeError, AttributeError) as error:
+      raise UserError(f'{path} is damaged or of another version; the same command makes it anew: {made["command"]} '
+                      f'({type(error).__name__}: {error})') from error
   yield page.Paragraph(f'Made by: {made["command"]}. {", ".join(how)}.')
 
 

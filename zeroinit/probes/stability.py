@@ -9,6 +9,7 @@ initialization, or where a run left them. Exit codes: 0, or 2 for a mistake in t
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -31,43 +32,59 @@ EXPLANATION = (
     'of its benefit comes from. So the whole argument turns on one number, which is measured here.',
     'What is measured. A short run at a constant learning rate counts as stable if it does not diverge (the loss stays '
     'finite, and the cross-entropy does not return above 1000) and it learns: over the last quarter of its updates the '
-    'mean cross-entropy is at most 95 % of that of guessing, ln(classes). From the rate of the config on the rate is '
-    'multiplied, or divided, by 4 until a stable and an unstable rate enclose the limit, and that interval is halved, '
-    'on a logarithmic scale, until it is narrow. No more than short runs: a rate that is stable here may still fail '
-    'later, and one that fails here might be reached by a warm-up.',
+    'mean cross-entropy is at most 95 % of that of guessing, ln(classes). From the rate of the config on, larger and '
+    'smaller ones are tried, by factors of 2, until one is stable; from there the rate is doubled until it is not, and '
+    'the interval between is halved, on a logarithmic scale, until it is narrow. These are short runs: a rate that is '
+    'stable here may still fail later, one that fails here might be reached by a warm-up, and a network that learns '
+    'slowly may need more updates to show it.',
     'What to expect. In the ZeroInit paper the largest rates that do best on CIFAR-10, at any batch size, are 2^-3 '
     'without normalization, 2^1 for ZeroInit and 2^4 for batch norm, which shrinks the effective rate as the weights '
     'grow. Deeper networks without normalization stand smaller rates, or none.',
     'How to read the picture. One panel per depth, or per batch size; one line per method; up is a larger rate, in '
-    'powers of two. An open mark at the bottom: no rate was found at which it learns in so few updates. Methods are '
-    'drawn slightly apart.',
+    'powers of two. An open mark at the bottom: at no rate that was tried does it learn in so few updates. Methods '
+    'are drawn slightly apart.',
 )
 CAPTION = 'The largest learning rate at which short runs are stable, per method, against batch size or depth.'
 LEARNT = 0.95  # of the cross-entropy of guessing
-LOWEST, HIGHEST = -24, 12  # log2 of the rates that are tried
-STRIDE = 2.0  # in log2, while the limit is not enclosed yet
+LOWEST, HIGHEST = -16, 8  # log2 of the rates that are tried
+STABLE, UNLEARNT, DIVERGED = 'stable', 'unlearnt', 'diverged'  # how a run may end
 
 
-def bisect(stable, start, width):
+def largest_stable(outcome, start, width):
   """The largest stable rate and the smallest unstable one above it, log2, at most `width` apart.
 
+  Stable rates are assumed to be an interval: above it a run diverges or goes dead, below it nothing is learnt in time.
+  It is looked for from `start` outwards in steps of a factor of 2, then followed upwards to its end, which is bisected.
+
   Args:
-    stable: function of log2 of a rate; assumed to be true below some limit and false above it.
+    outcome: function of log2 of a rate that gives STABLE, UNLEARNT or DIVERGED.
     start: log2 of the rate to begin with.
     width: in log2.
 
   Returns:
-    (lower, upper); lower is -inf where no rate down to 2^LOWEST is stable, upper inf where all up to 2^HIGHEST are.
+    (lower, upper); lower is -inf where no stable rate was found from 2^LOWEST to 2^HIGHEST, upper inf where the largest
+    of them is stable.
   """
-  lower, upper, rate = -math.inf, math.inf, start
-  while LOWEST <= rate <= HIGHEST and math.isinf(upper - lower):
-    if stable(rate):
-      lower, rate = rate, rate + STRIDE
-    else:
-      upper, rate = rate, rate - STRIDE
-  while width < upper - lower < math.inf:
+  outcome = functools.cache(outcome)
+  start = min(max(start, LOWEST), HIGHEST)
+  grid = sorted((float(rate) for rate in range(LOWEST, HIGHEST + 1)), key=lambda rate: abs(rate - start))
+  lower, ceiling = -math.inf, math.inf
+  for rate in grid:
+    if rate < ceiling and outcome(rate) == STABLE:
+      lower = rate
+      break
+    if rate < ceiling and outcome(rate) == DIVERGED:
+      ceiling = rate
+  if math.isinf(lower):
+    return lower, ceiling
+  upper = lower + 1
+  while upper < ceiling and upper <= HIGHEST and outcome(upper) == STABLE:
+    lower, upper = upper, upper + 1
+  if upper > HIGHEST:
+    return lower, math.inf
+  while upper - lower > width:
     middle = (lower + upper) / 2
-    lower, upper = (middle, upper) if stable(middle) else (lower, middle)
+    lower, upper = (middle, upper) if outcome(middle) == STABLE else (lower, middle)
   return lower, upper
 
 
@@ -90,11 +107,11 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
 
   Returns:
     A dict: log2_largest_stable_rate, float, -inf where no rate is stable; log2_smallest_unstable_rate, float, inf where
-    none is unstable; tried, a list of dicts, one per run: log2_rate, stable, diverged, cross_entropy.
+    none is unstable; tried, a list of dicts, one per run: log2_rate, outcome, cross_entropy.
   """
   tried = []
 
-  def stable(log2_rate):
+  def outcome(log2_rate):
     tell(f'trying a rate of 2^{log2_rate:g}')
     state = init_state(recipe, 2.0**log2_rate, config.seed)
     if variables:
@@ -102,26 +119,26 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
     with training.feeding(config, recipe) as feed:
       state, _ = training.advance(recipe, feed, state, updates - updates // 4)
       state, cross_entropy = training.advance(recipe, feed, state, updates)
-    diverged = bool(state.diverged)
-    learnt = not diverged and cross_entropy <= LEARNT * math.log(recipe.net.num_classes)
-    tried.append({'log2_rate': log2_rate, 'stable': learnt, 'diverged': diverged, 'cross_entropy': cross_entropy})
-    return learnt
+    learnt = cross_entropy <= LEARNT * math.log(recipe.net.num_classes)
+    came_out = DIVERGED if state.diverged else STABLE if learnt else UNLEARNT
+    tried.append({'log2_rate': log2_rate, 'outcome': came_out, 'cross_entropy': cross_entropy})
+    return came_out
 
-  lower, upper = bisect(stable, round(math.log2(config.learning_rate)), width)
+  lower, upper = largest_stable(outcome, round(math.log2(config.learning_rate)), width)
   return {'log2_largest_stable_rate': lower, 'log2_smallest_unstable_rate': upper, 'tried': tried}
 
 
 def constant(recipe, updates):
   """The recipe with a rate that never drops, for a run of so many updates."""
   schedule = dataclasses.replace(recipe.schedule, drops=(), steps=max(recipe.schedule.steps, updates))
-  return dataclasses.replace(recipe, schedule=schedule)
+  return dataclasses.replace(recipe, schedule=schedule, plateau=None)
 
 
 def define():
   command.define()
   command.define_depths()
   flags.DEFINE_list('batches', None, "Batch sizes, such as 16,64,256. Default: the config's.")
-  flags.DEFINE_integer('updates', 100, 'Length of a run.', 4)
+  flags.DEFINE_integer('length', 100, 'Updates in a run.', 4)
   flags.DEFINE_float('width', 0.5, 'Stop when the limit is known to so many powers of two.', 0.01, 4.0)
 
 
@@ -132,7 +149,9 @@ def main(argv):
   cases = [(subject, subject.draw(0, depth=config.depth, batch_size=batch_size))
            for subject in command.subjects() for config in command.at_depths(subject)
            for batch_size in (command.integers('batches') if FLAGS.batches else [config.batch_size])]
-  recipes = [constant(command.recipe_of(config), FLAGS.updates) for _, config in cases]
+  recipes = [constant(command.recipe_of(config), FLAGS.length) for _, config in cases]
+  if not FLAGS.width > 0:
+    raise UserError(f'--width={FLAGS.width} is not a positive number')
   for (_, config), recipe in zip(cases, recipes, strict=True):
     command.need_memory_to_train(config, recipe)
   records = []
@@ -143,34 +162,44 @@ def main(argv):
       for index in range(FLAGS.draws):
         draw = subject.draw(index, depth=config.depth, batch_size=config.batch_size)
         tell = lambda line, what=what, index=index: progress.doing(f'{what}, draw {index + 1}: {line}')
-        drawn.append(measure(draw, recipe, FLAGS.updates, FLAGS.width, variables, tell))
+        drawn.append(measure(draw, recipe, FLAGS.length, FLAGS.width, variables, tell))
         progress.done(f'{what}, draw {index + 1} of {FLAGS.draws}: {_rate(drawn[-1])}')
       tried = [run | {'draw': index} for index, one in enumerate(drawn) for run in one.pop('tried')]
       records.append({**subject.made(), 'network': recipe.net.title, 'depth': config.depth,
-                      'batch_size': config.batch_size, **command.mean(drawn), 'tried': tried})
+                      'batch_size': config.batch_size, **_mean(drawn), 'tried': tried})
   configs = [config for _, config in cases]
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(config).title for config in configs])
-  title += f': the largest rate at which {FLAGS.updates} updates are stable'
+  title += f': the largest rate at which {FLAGS.length} updates are stable'
   notes = [note for record in records for note in _notes(record)]
   command.write('stability', title, notes, records, stability_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                updates=FLAGS.updates, width=FLAGS.width,
+                length=FLAGS.length, width=FLAGS.width,
                 **command.settings(configs, [recipe.net for recipe in recipes]))
+
+
+def _mean(drawn):
+  """Means over the draws in which a stable rate was found, and how many those are."""
+  found = [one for one in drawn if math.isfinite(one['log2_largest_stable_rate'])]
+  return command.mean(found or drawn[:1]) | {'draws_with_a_stable_rate': len(found)}
 
 
 def _notes(record):
   """What a reader of the records or the figure would miss."""
   what = f'{record["method"]}, {record["network"]}, batch size {record["batch_size"]}'
-  if record['log2_largest_stable_rate'] == -math.inf:
-    yield f'{what}: at no rate down to 2^{LOWEST} does it learn in so few updates (in at least one draw).'
-  if record['log2_smallest_unstable_rate'] == math.inf:
-    yield f'{what}: stable at every rate up to 2^{HIGHEST} (in at least one draw).'
+  found = record['draws_with_a_stable_rate']
+  if found < FLAGS.draws:
+    intact = [run['log2_rate'] for run in record['tried'] if run['outcome'] != DIVERGED]
+    rest = f'; it does not diverge up to 2^{max(intact):g}' if intact else ''
+    yield (f'{what}: in {FLAGS.draws - found} of {FLAGS.draws} draws it learns at no rate from 2^{LOWEST} to '
+           f'2^{HIGHEST} in so few updates{rest}.')
+  if record['log2_smallest_unstable_rate'] == math.inf and found:
+    yield f'{what}: stable at every rate up to 2^{HIGHEST}, in at least one draw.'
 
 
 def _rate(record):
   """The largest stable rate, as people read it."""
   log2_rate = record['log2_largest_stable_rate']
-  return 'no stable rate' if log2_rate in (None, -math.inf) else f'2^{log2_rate:.3g}'
+  return 'learns at no rate' if log2_rate in (None, -math.inf) else f'2^{log2_rate:.3g}'
 
 
 def summary(made):

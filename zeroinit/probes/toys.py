@@ -60,7 +60,7 @@ class Toy(nn.Module):
       raise UserError(f'network is {self.kind!r}; a toy network is one of: {", ".join(KINDS)}')
     if self.method.depth_init and self.layers < 2:
       raise UserError("Fixup's rule 2 (method.depth_init) rescales all layers of a branch but the last, and here a "
-                      'branch has one: use --layers=2')
+                      'branch has one: use --branch_layers=2')
     super().__post_init__()
 
   @property
@@ -84,7 +84,7 @@ class Toy(nn.Module):
   @nn.compact
   def __call__(self, images, train):
     """images: float32 [batch, height, width, channels] -> the same shape."""
-    return Stage(self.block, self.stages[0], self.method, self.num_blocks, kernel_init=self.kernel_init,
+    return Stage(self.block, self.stages[0], self.method.inner, self.num_blocks, kernel_init=self.kernel_init,
                  name='stage1')(images, train)
 
 

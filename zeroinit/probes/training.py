@@ -3,7 +3,9 @@
 import contextlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from zeroinit import data, runs
 from zeroinit.errors import UserError
@@ -39,6 +41,18 @@ def advance(recipe, feed, state, until):
   return state, total / updates if updates else float('nan')
 
 
+def loss(net, variables, images, labels):
+  """The mean cross-entropy of a batch, with norms in training mode, without L2: for probes to differentiate.
+
+  net: without dropout and noise, see `Method.deterministic`. Where labels are no classes but vectors of floats it is
+  the mean over examples of |output - label|^2 / 2.
+  """
+  outputs, _ = net.apply(variables, images, train=True, mutable=['batch_stats'])
+  if jnp.issubdtype(labels.dtype, jnp.floating):
+    return 0.5 * jnp.square(outputs - labels).sum(-1).mean()
+  return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
 def test_accuracy(recipe, feed, state, examples):
   """The share of the test images, of which there are so many, that are classified correctly."""
   return sum(int(score(recipe, state, *batch)[0]) for batch in feed.test_batches()) / examples
@@ -49,7 +63,7 @@ def states(config, recipe, updates=(0,), checkpoint=None):
 
   Args:
     config, recipe: of the run.
-    updates: int, ascending; the last state that is given comes earlier where training diverges.
+    updates: int, ascending; where training diverges before one of them, that and later ones are not given.
     checkpoint: directory of the run; updates done are None then, since only the newest state is there.
 
   Raises:
@@ -62,9 +76,9 @@ def states(config, recipe, updates=(0,), checkpoint=None):
   with feeding(config, recipe) if updates[-1] else contextlib.nullcontext() as feed:
     for until in updates:
       state, _ = advance(recipe, feed, state, until)
-      yield int(state.step), {'params': state.params, 'batch_stats': state.batch_stats}
       if state.diverged:
         return
+      yield until, {'params': state.params, 'batch_stats': state.batch_stats}
 
 
 def variables_of(checkpoint, recipe):

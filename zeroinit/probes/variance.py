@@ -44,10 +44,11 @@ EXPLANATION = (
     'number of blocks. Dividing every sum by sqrt(2) also keeps the second moment, at 1, but leaves each branch at one '
     'half of the output.',
     'How to read the picture. One column per method; the horizontal axis is depth, in blocks. Above: the second '
-    'moments of the skip path and of the branch, as they enter the sum of a block. Middle: the share of the branch in '
-    'the block\'s output. Below: the second moment of the skip path in its two parts, the variance of its channels and '
-    'the square of their means, and as circles the variance that the first norm of the block sees. Dashed lines are '
-    'the laws, from the second moment that enters the first block. Numbers that float32 cannot hold are left out.',
+    'moments of the skip path as it leaves a block, and of the branch as it enters the sum. Middle: the share of the '
+    'branch in the block\'s output. Below: the second moment of the skip path, as it enters the sum, in its two parts, '
+    'the variance of its channels and the square of their means, and as circles the variance that the first norm of '
+    'the block sees. Dashed lines are the laws, from the second moment that enters the first block. Numbers that '
+    'float32 cannot hold are left out.',
     'What to expect. Fully connected networks follow the laws. In a convolutional network the zeros around the image '
     'take a few percent from every 3x3 convolution, and more from small images, so that growth stays a little below: '
     'about 1.9 instead of 2 per block on 32x32 pixels. The max pool of a ResNet-50 leaves mostly positive numbers, of '
@@ -59,12 +60,12 @@ EXPLANATION = (
     'why that is no cure for depth.',
 )
 CAPTION = (
-    'Against depth, in blocks: second moments of the skip path and of the residual branch as they enter the sum of a '
-    'block (above), the share of the branch in the output (middle), and the variance and squared mean of the channels '
-    'of the skip path (below). Dashed: the laws for initialization. A vertical line: the next stage begins.')
+    'Against depth, in blocks: second moments of the skip path after a block and of the residual branch in it (above), '
+    'the share of the branch in the output (middle), and the variance and squared mean of the channels of the skip '
+    'path (below). Dashed: the laws for initialization. A vertical line: the next stage begins.')
 
 
-def measure(net, variables, images, running=False):
+def measure(net, variables, images):
   """The size of the skip path and of the residual branch at every block of a network.
 
   With a block's output  x' = s (skip + branch),  branch = alpha f(x),  s = method.merge_scale, and a channel's mean and
@@ -73,14 +74,13 @@ def measure(net, variables, images, running=False):
       second_moment = E[x^2] = variance + squared_mean,    variance = E_c[var_c],    squared_mean = E_c[mean_c^2],
 
   each for `skip` and `branch` (as they enter the sum), and `output` (what leaves the block, in V1 after its ReLU). De &
-  Smith, arXiv:2002.10444. Norms are in training mode; the moments of each block
-  are taken where it is computed, so memory does not grow with depth.
+  Smith, arXiv:2002.10444. Norms are in training mode, without noise; the moments of each block are taken where it is
+  computed, so memory does not grow with depth.
 
   Args:
     net: a ResNet, or a Toy of `zeroinit.probes.toys`.
     variables: {'params': ..., 'batch_stats': ...}, as of net.init or `runs.load`.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
-    running: whether norm_* are the running averages in variables['batch_stats'], instead of statistics of this batch.
 
   Returns:
     A record (dict) for each block, by depth, of floats, which are not finite where float32 overflows:
@@ -90,7 +90,8 @@ def measure(net, variables, images, running=False):
       ratio: branch_second_moment / skip_second_moment;
       share: s^2 branch_second_moment / second moment of s (skip + branch), which in V2 is the output;
       norm_mean_square, norm_variance: of the block's first norm, the mean over channels of its squared mean and of its
-        variance (over a ghost batch, averaged over ghosts); absent where the method has no norm.
+        variance (over a ghost batch, averaged over ghosts); absent where the method has no norm;
+      running_mean_square, running_variance: the same of its running averages, as they are in `variables`.
   """
   left = jax.device_get(_moments(net, variables, images))
   records = []
@@ -105,20 +106,20 @@ def measure(net, variables, images, running=False):
       record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
     records.append(record)
   if net.method.inner.norm != 'none':
-    statistics = jax.device_get(variables['batch_stats']) if running else left
-    for record, (_, block) in zip(records, _by_block(statistics), strict=True):
-      norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
-      record['norm_mean_square'] = float((norm['mean'] ** 2).mean())
-      record['norm_variance'] = float(norm['var'].mean())
+    for name, statistics in (('norm', left), ('running', jax.device_get(variables['batch_stats']))):
+      for record, (_, block) in zip(records, _by_block(statistics), strict=True):
+        norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
+        record[f'{name}_mean_square'] = float((norm['mean'] ** 2).mean())
+        record[f'{name}_variance'] = float(norm['var'].mean())
   return records
 
 
 @partial(jax.jit, static_argnums=0)
 def _moments(net, variables, images):
   """What the blocks and norms of a network leave behind: a tree like its variables, the blocks of a scan stacked."""
-  key = jax.random.key(0)  # dropout comes after the last block
+  net = net.clone(method=net.method.deterministic)
   with nn.intercept_methods(_leave_moments):
-    _, left = net.apply(variables, images, train=True, mutable=['probes', 'batch_stats'], rngs={'dropout': key})
+    _, left = net.apply(variables, images, train=True, mutable=['probes', 'batch_stats'])
   return left['probes']
 
 
@@ -181,7 +182,7 @@ def define():
                     'linear, fully connected with ReLU, or convolutional with ReLU.')
   flags.DEFINE_integer('blocks', 100, 'Blocks of a toy network.', 1, 1_000_000)
   flags.DEFINE_integer('channels', 256, 'Channels, or width, of a toy network.', 1, 100_000)
-  flags.DEFINE_integer('layers', 1, 'Layers in each residual branch of a toy network.', 1, 2)
+  flags.DEFINE_integer('branch_layers', 1, 'Layers in each residual branch of a toy network.', 1, 2)
 
 
 def main(argv):
@@ -197,8 +198,7 @@ def main(argv):
       found = {}  # by the number of updates
       for index in range(FLAGS.draws):
         for state, variables, images in drawn(index):
-          running = subject.checkpoint is not None
-          found.setdefault(state, []).append(measure(net, variables, images, running))
+          found.setdefault(state, []).append(measure(net, variables, images))
         progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
       for state, draws in found.items():
         records += _records(subject, net, state, draws)
@@ -206,7 +206,7 @@ def main(argv):
       notes += _notes(subject, net, found, updates)
   normless = [subject.label for subject, (net, _) in zip(who, prepared, strict=True) if net.method.inner.norm == 'none']
   if normless:
-    notes.insert(0, f'No norm, so no norm_mean_square and norm_variance in the records: {", ".join(normless)}.')
+    notes.insert(0, f'No norm, so no statistics of norms in the records: {", ".join(normless)}.')
   title = command.title([net.title for net, _ in prepared],
                         ['Gaussian inputs' if FLAGS.network != 'own' else command.dataset_of(subject.config).title
                          for subject in who])
@@ -218,10 +218,13 @@ def main(argv):
 def _own(subject, updates):
   """The network of a config, and a function that gives its states (updates done, variables, images) of one draw."""
   recipe = command.recipe_of(subject.config)
+  if not hasattr(recipe.net, 'block'):
+    raise UserError(f'{recipe.net.title} has no residual blocks, and so no skip path whose variance could be measured')
   command.check_updates(subject, recipe, updates)
-  if subject.checkpoint is None:
-    copies = 5 if updates[-1] else 3  # parameters, momentum; in training gradients and the new ones
-    command.need_memory(recipe.net.title, copies * command.parameter_bytes(recipe.net, recipe.image_shape))
+  if updates[-1]:
+    command.need_memory_to_train(subject.config, recipe)
+  elif subject.checkpoint is None:  # parameters, momentum, and what initializing takes
+    command.need_memory(recipe.net.title, 3 * command.parameter_bytes(recipe.net, recipe.image_shape))
 
   def drawn(index):
     config = subject.draw(index)
@@ -235,7 +238,7 @@ def _own(subject, updates):
 def _toy(subject):
   """As `_own`, for a toy network with the method of the config."""
   config = subject.config
-  net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.layers)
+  net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.branch_layers)
   inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=image_shape(config)[0])
   command.need_memory(net.title, 2 * command.parameter_bytes(net, inputs(jax.random.key(0)).shape[1:]))
   init = jax.jit(partial(net.init, train=False))
@@ -252,7 +255,7 @@ def _records(subject, net, state, draws):
   """Means over draws of the records of one network in one state, with the laws where it is at initialization."""
   records = [command.mean(drawn) for drawn in zip(*draws, strict=True)]
   expected = laws.expected(net, records[0]['input_second_moment']) if state == 0 else None
-  made = {**subject.made(), 'network': net.title, 'updates': state}
+  made = {**subject.made(), 'network': net.title, 'updates': state, 'draws': len(draws)}
   for place, record in enumerate(records):
     law = expected[place] if expected else None
     of_law = {'law_skip_second_moment': law.skip, 'law_branch_second_moment': law.branch,
@@ -262,12 +265,9 @@ def _records(subject, net, state, draws):
 
 def _notes(subject, net, found, updates):
   """What a reader of the records or the figure would miss."""
-  if net.method.inner.norm != 'none' and subject.checkpoint:
-    yield f'{subject.label}: norm_mean_square and norm_variance are of the running averages in the checkpoint.'
   if not subject.checkpoint and laws.expected(net, 1.0) is None:
     yield f'{subject.label}: blocks that end with a ReLU (V1) follow none of the laws.'
-  if not subject.checkpoint and max(found) < updates[-1]:
-    yield f'{subject.label} diverged after {max(found)} updates.'
+  yield from command.divergence_notes(subject, found, updates)
   for state, draws in found.items():
     lost = [record['block'] for records in draws for record in records
             if not np.isfinite(record['output_second_moment'])]

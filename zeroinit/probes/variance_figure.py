@@ -61,7 +61,7 @@ def _column(panels, records):
       ax.plot(blocks, np.where(values > above, values, math.nan), color=shades(colour, len(states))[i], **marker)
 
     moments, share, parts = panels
-    line(moments, 'skip_second_moment', SKIP)
+    line(moments, 'output_second_moment', SKIP)
     line(moments, 'branch_second_moment', BRANCH)
     line(share, 'share', SHARE)
     line(parts, 'skip_variance', VARIANCE)
@@ -74,7 +74,7 @@ def _column(panels, records):
                  markerfacecolor='none', markersize=5, markeredgewidth=0.7, zorder=4)
     if 'law_share' in here[0]:
       dashed = {'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'zorder': 3}
-      for ax, field in ((moments, 'skip_second_moment'), (moments, 'branch_second_moment'), (share, 'share')):
+      for ax, field in ((moments, 'output_second_moment'), (moments, 'branch_second_moment'), (share, 'share')):
         # Only as far as there are measurements: 2^l goes on where float32 ends.
         ax.plot(blocks, positive([record[f'law_{field}'] if record[field] is not None and np.isfinite(record[field])
                                   else None for record in here]), **dashed)
@@ -95,7 +95,7 @@ def _column(panels, records):
 
 def _marks(records):
   """The legend: lines of the panels from top to bottom, and what else is drawn."""
-  marks = [{'color': SKIP, 'label': 'skip path'}, {'color': BRANCH, 'label': 'residual branch'},
+  marks = [{'color': SKIP, 'label': 'skip path, after the block'}, {'color': BRANCH, 'label': 'residual branch'},
            {'color': SHARE, 'label': 'share of the branch'},
            {'color': VARIANCE, 'label': 'skip path: variance of channels'},
            {'color': MEAN, 'label': 'skip path: squared mean of channels'}]

@@ -46,7 +46,12 @@ def draw(gathered):
 
 
 def _curve(study, cell):
-  """Of a run that is done, an array with a row per evaluation: share of the updates, training and test accuracy."""
+  """Of a run that is done, an array with a row per evaluation: share of the updates, training and test accuracy.
+
+  Without a row where the run is of an earlier version, which did not write down the training accuracy.
+  """
   records = runs.Run(study.directory(cell), read_only=True).records
+  if not all('train_accuracy' in record for record in records):
+    return np.array([])
   return np.array([[record['step'] / records[-1]['step'], record['train_accuracy'], record['test_accuracy']]
                    for record in records])

@@ -28,9 +28,10 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = \
 LOOKS = {
     'batch_norm': (BLUE, 'o'), 'ghost_norm': (BLUE, 's'), 'none': (BLACK, 'v'), 'zeroinit': (RED, 'D'),
     'multiplier': (GREEN, '^'), 'biases': (SKY, '<'), 'dropout': (ORANGE, '>'), 'biases_dropout': (PURPLE, 'P'),
-    'zeroinit_no_dropout': (ORANGE, 'd'), 'zeroinit_scalar_bias': (ORANGE, 'p'), 'skipinit_alpha_1': (PURPLE, 'X'),
+    'zeroinit_no_dropout': (ORANGE, 'd'), 'zeroinit_scalar_bias': (RED, 'p'), 'skipinit_alpha_1': (PURPLE, 'H'),
     'skipinit_alpha_inverse_sqrt_d': (ORANGE, 'p'), 'divide_by_sqrt2': (SKY, 'h'), 'fixup': (GREEN, 'P'),
-    'fixup_dropout': (PURPLE, 'X'), 'fixup_zero_only': (SKY, '<'), 'fixup_rescale_only': (ORANGE, '>'),
+    'fixup_dropout': (PURPLE, 'X'), 'fixup_zero_only': (SKY, 'x'), 'fixup_rescale_only': (ORANGE, '+'),
+    'batch_norm_last': (SKY, 'o'), 'noisy_batch_norm': (PURPLE, 'o'),
 }
 OTHER_COLOURS, OTHER_MARKERS = (PURPLE, SKY, ORANGE, GREEN, RED, BLUE, BLACK), ('*', '8', 'H', 'd', 'p')
 DASHES = ('-', '--', ':', '-.')

@@ -394,21 +394,21 @@ def batch_norm_stands_the_largest_rates(settings):
 
 
 def halving_beats_three_drops(settings):
-  """Halving the rate again and again from the middle of the run on is more accurate than three drops by 10."""
+  """Halving the rate again and again from mid-run on is at least 0.1 points more accurate than three drops by 10."""
   return _all(_halving_beats_three_drops(settings, method) for method in ('ghost_norm', 'zeroinit'))
 
 
 def _halving_beats_three_drops(settings, method):
   scores = {f'divided by {drop_by}': _best(settings, ACCURACY, method, drop_by=drop_by) for drop_by in (2, 10)}
   halved, dropped = scores.values()
-  return halved.mean > dropped.mean, f'{method}: {_listed(scores, ACCURACY)}'
+  return _points(halved) >= _points(dropped) + 0.1, f'{method}: {_listed(scores, ACCURACY)}'
 
 
 # BJ, Figure 1 and section 4.
 
 
 def large_rates_generalize(settings):
-  """With batch norm the largest rate gives the best test accuracy, the smallest no more than none does (1 point)."""
+  """With batch norm test accuracy falls with the rate, and at the smallest is at most 1 point above that of none."""
   of = {rate: _bjorck(settings, 'batch_norm', epochs) for rate, epochs in ((0.1, 165), (0.003, 1320), (0.0001, 2400))}
   none = _bjorck(settings, 'none', 2400)
   holds = of[0.1].mean > of[0.003].mean > of[0.0001].mean and _points(of[0.0001]) <= _points(none) + 1

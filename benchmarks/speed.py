@@ -1,0 +1,108 @@
+"""Ours beside PyTorch: images per second of WRN-16-4, in alternating processes, and what else a run costs.
+
+  python -m benchmarks.speed --record=results/speed_cpu.json                                 # pip install torch==2.13.0
+  python -m benchmarks.speed --device=cuda --record=results/speed_h200.json
+
+Every case takes turns, ours, PyTorch, ours, PyTorch, each in a process of its own; what counts are the ratios within a
+turn. PyTorch runs as written and, with --compile, compiled. The peer is torch_wrn.py.
+"""
+
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import jax
+from absl import flags
+
+from zeroinit import command_line, runs
+from zeroinit.errors import UserError
+
+DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where.')
+METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zeroinit'], 'Rows of METHODS.')
+BATCHES = flags.DEFINE_list('batches', None, 'Batch sizes. Default: 64; on a GPU 64, 128, 1024.')
+DTYPES = flags.DEFINE_list('dtypes', None, 'Default: float32; on a GPU also bfloat16.')
+COMPILE = flags.DEFINE_bool('compile', None, 'Compile the peer too. Default: on a GPU only.')
+ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
+SECONDS = flags.DEFINE_float('seconds', 10.0, 'How long each is measured in a turn.')
+RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+
+PEER = pathlib.Path(__file__).with_name('torch_wrn.py')
+
+
+def measure(method, batch_size, dtype):
+  """One case: a dict of medians and ratios."""
+  case = [f'--method={method}', f'--batch_size={batch_size}', f'--dtype={dtype}', f'--seconds={SECONDS.value}']
+  peer = [sys.executable, str(PEER), *case, f'--device={DEVICE.value}', *(['--compile'] if _compiles() else [])]
+  turns = []
+  with tempfile.TemporaryDirectory() as cache:
+    for _ in range(ROUNDS.value):
+      turns.append((_json([sys.executable, '-m', 'benchmarks.ours', *case], JAX_COMPILATION_CACHE_DIR=cache,
+                          JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0'), _json(peer)))
+  ours, theirs = zip(*turns, strict=True)
+  ratios = [a['images_per_second'] / b['images_per_second'] for a, b in turns]
+  median = lambda results, name: (
+      statistics.median(result[name] for result in results) if results[0][name] is not None else None)
+  return {
+      'method': method, 'batch_size': batch_size, 'dtype': dtype,
+      'ours': median(ours, 'images_per_second'), 'peer': median(theirs, 'images_per_second'),
+      'ratio': statistics.median(ratios), 'ratio_min': min(ratios), 'ratio_max': max(ratios),
+      'loop_over_bare': statistics.median(a['images_per_second'] / a['bare_images_per_second'] for a in ours),
+      'share_of_matrix_product': median(ours, 'share_of_matrix_product'),
+      'trace_seconds': median(ours, 'trace_seconds'), 'compile_seconds': ours[0]['compile_seconds'],
+      'compile_seconds_from_disk': median(ours[1:], 'compile_seconds') if ours[1:] else None,
+      'peer_first_step_seconds': median(theirs, 'first_step_seconds'),
+      'peak_memory_mb': median(ours, 'peak_memory_mb'), 'peer_peak_memory_mb': median(theirs, 'peak_memory_mb'),
+      'turns': [{'ours': a['images_per_second'], 'peer': b['images_per_second']} for a, b in turns],
+      'frameworks': [ours[0]['framework'], theirs[0]['framework']], 'device': ours[0]['device']}
+
+
+def _compiles():
+  return COMPILE.value if COMPILE.value is not None else DEVICE.value == 'cuda'
+
+
+def _json(command, **environment):
+  """What a process prints as its last line."""
+  done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+  if done.returncode:
+    raise UserError(f'{" ".join(command)} failed: {done.stderr.strip().splitlines()[-1:]}')
+  return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(argv):
+  del argv
+  if importlib.util.find_spec('torch') is None:
+    raise UserError('PyTorch, the peer, is not installed: pip install torch==2.13.0')
+  on_gpu = DEVICE.value == 'cuda'
+  batches = BATCHES.value or (['64', '128', '1024'] if on_gpu else ['64'])
+  dtypes = DTYPES.value or (['float32', 'bfloat16'] if on_gpu else ['float32'])
+  cases = []
+  for dtype, batch_size, method in itertools.product(dtypes, map(int, batches), METHODS.value):
+    cases.append(measure(method, batch_size, dtype))
+    row = cases[-1]
+    print(f'{method:10s} batch {batch_size:4d} {dtype:8s}  ours {row["ours"]:8,.0f}  PyTorch {row["peer"]:8,.0f} '
+          f'images/s  ratio {row["ratio"]:.2f} ({row["ratio_min"]:.2f} to {row["ratio_max"]:.2f})'
+          f'  loop / bare step {row["loop_over_bare"]:.3f}  {row["share_of_matrix_product"]:.0%} of a matrix product'
+          f'  trace {row["trace_seconds"]:.1f} s, compile {row["compile_seconds"]:.1f} s', flush=True)
+  costs = {}
+  for row in cases:
+    if row['method'] in ('batch_norm', 'ghost_norm'):
+      for other in cases:
+        if (other['method'], other['batch_size'], other['dtype']) == ('zeroinit', row['batch_size'], row['dtype']):
+          costs[f'{row["method"]}, batch {row["batch_size"]}, {row["dtype"]}'] = other['ours'] / row['ours']
+  for what, cost in costs.items():
+    print(f'a step of {what}, over one of zeroinit: {cost:.2f}')
+  if RECORD.value:
+    runs.write_json(runs.absolute(RECORD.value), {
+        'command': ' '.join(['python -m benchmarks.speed', *sys.argv[1:]]), 'network': 'WRN-16-4',
+        'peer_is_compiled': _compiles(), 'cases': cases, 'step_time_over_zeroinit': costs,
+        **runs.environment(jax.devices()[:1])})
+
+
+if __name__ == '__main__':
+  command_line.run(main)
