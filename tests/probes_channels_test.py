@@ -172,8 +172,10 @@ def test_layers_are_counted_along_the_depth():
 def test_the_layers_of_bjorck_et_al():
   found = list(channels.layers(CifarResNet(depth=110, method=METHODS['batch_norm']), (32, 32, 3)))
   assert len(found) == 110 and channels.middle(found) == [18, 54, 90]
-  assert {(network, layer) for network, _, layer in channels.published()} == {
+  setting = {'dataset': 'cifar10', 'kernel_init': 'xavier'}
+  assert {(network, layer) for network, _, layer in channels.published(setting)} == {
       ('ResNet-110', layer) for layer in (18, 54, 90)}
+  assert channels.published(setting | {'kernel_init': 'he'}) == {}
   plain = VGG(method=METHODS['biases'], num_classes=10)  # no stages
   assert channels.middle(list(channels.layers(plain, (32, 32, 3)))) == [2, 7, 11]
 
@@ -324,7 +326,8 @@ def test_the_command(tmp_path):
     ('--heat_map=40', '--heat_map=40 does not exist'),
     ('--layers=stem', '--layers=stem: write positive numbers'),
     ('--updates=-1', '--updates=-1: write numbers'),
-    ('--config.learning_rate=1e30 --updates=3', 'no network is left to measure: none diverged after'),
+    ('--config.learning_rate=1e30 --updates=3',
+     'no network is left to measure: none: 1 of 1 draws diverged before 3 updates'),
 ])
 def test_mistake(flags, message, tmp_path):
   code, _, errors = command.run('zeroinit.probes.channels', '--config=configs/digits.py:none', '--config.depth=16',

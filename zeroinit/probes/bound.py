@@ -240,6 +240,8 @@ def main(argv):
         records += here
         notes.append(_note(subject.label, state, here))
       notes += command.divergence_notes(subject, found, updates)
+  if not records:
+    raise UserError(f'no network is left to measure: {" ".join(notes)}')
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(subject.config).title for subject in who])
   command.write('bound', title, notes, records, bound_figure.draw(title, records), CAPTION, draws=FLAGS.draws,

@@ -126,7 +126,8 @@ def middle(found):
     if layer.path[0].startswith('stage'):
       stages.setdefault(layer.path[0], {}).setdefault((layer.path[:-1], layer.place), number)
   blocks = [list(first_of_block.values()) for first_of_block in stages.values()]
-  return [numbers[(len(numbers) - 1) // 2] for numbers in blocks] or [len(found) * part // 6 for part in (1, 3, 5)]
+  evenly = sorted({max(1, len(found) * part // 6) for part in (1, 3, 5)})
+  return [numbers[(len(numbers) - 1) // 2] for numbers in blocks] or evenly
 
 
 def measure(net, variables, images, labels):
@@ -256,9 +257,6 @@ def main(argv):
       for index in range(FLAGS.draws):
         config = subject.draw(index)
         for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-          if state not in (None, *updates):
-            notes.append(f'{subject.label} diverged after {state} updates.')
-            break
           measured = measure(recipe.net, variables, *command.batch_at(config, state or 0))
           found.setdefault(state, []).append([_kept(record, shown) for record in measured])
         progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
@@ -267,6 +265,7 @@ def main(argv):
                 for drawn in zip(*draws, strict=True)]
         records += here
         notes += _notes(here)
+      notes += command.divergence_notes(subject, found, updates)
   if not records:
     raise UserError(f'no network is left to measure: {" ".join(dict.fromkeys(notes))}')
   if FLAGS.draws > 1:
@@ -274,7 +273,7 @@ def main(argv):
   title = command.title([recipe.net.title for recipe in recipes],
                         [command.dataset_of(subject.config).title for subject in who])
   settings = command.settings([subject.config for subject in who], [recipe.net for recipe in recipes])
-  figure = channels_figure.draw(title, records, published())
+  figure = channels_figure.draw(title, records, published(settings))
   command.write('channels', title, list(dict.fromkeys(notes)), records, figure, CAPTION, draws=FLAGS.draws, **settings)
 
 
@@ -323,8 +322,13 @@ def _ranges(numbers):
   return f'layer{"s" if len(numbers) > 1 else ""} {text}'
 
 
-def published():
-  """{(network, method, layer): {'sum_of_absolute', 'absolute_of_sum', 'ratio'}}: Table 1 of Bjorck et al., 2018."""
+def published(settings):
+  """{(network, method, layer): {'sum_of_absolute', 'absolute_of_sum', 'ratio'}}: Table 1 of Bjorck et al., 2018.
+
+  settings: as of `command.settings`; empty where they are not the paper's data and initialization.
+  """
+  if (settings['dataset'], settings['kernel_init']) != ('cifar10', 'xavier'):
+    return {}
   fields = {'sum_of_absolute_gradients': 'sum_of_absolute', 'absolute_sum_of_gradients': 'absolute_of_sum',
             'gradient_sum_ratio': 'ratio'}
   found = {}
@@ -339,7 +343,7 @@ def published():
 def summary(made):
   """A page.Table of the layers that were asked for. made: what channels.json holds."""
   number = lambda value: '' if value is None else f'{value:.3g}'
-  rows, theirs = [], published()
+  rows, theirs = [], published(made)
   for record in made['records']:
     if record['in_table'] or 'histogram' in record:
       printed = theirs.get((record['network'], record['method'], record['layer']), {}) if record['updates'] == 0 else {}

@@ -191,8 +191,7 @@ def main(argv):
         notes += _notes(here)
       if subject.checkpoint:
         notes.append(f'{subject.label}: the update begins with no momentum, since that of the run is not read.')
-      elif updates[-1] not in found:
-        notes.append(f'{subject.label} diverged before update {updates[-1]:,}.')
+      notes += command.divergence_notes(subject, found, updates)
   if not records:
     raise UserError(f'no network is left to measure: {" ".join(notes)}')
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]

@@ -38,10 +38,10 @@ EXPLANATION = (
     'What is made of it. The band between the smallest and the largest L(w(t)): where it is narrow, all those steps '
     'would have done about the same. The gradient predictiveness, the same band of |∇L(w(t)) - g|: how far the '
     'gradient has turned or grown. The effective β-smoothness, the largest |∇L(w(t)) - g| / |w(t) - w|: how fast the '
-    'gradient changes, whatever its length; where the loss is a parabola it is its curvature along g, and steps '
-    'larger than 2/β overshoot. These are the measures of Santurkar et al. (arXiv:1805.11604, Figure 4), who take '
-    'step sizes from 1/2 to 4 times the learning rate of the run. The relative loss L(w(t)) / L(w) over a wide range '
-    'of t is that of Bjorck et al. (arXiv:1806.02375, Figure 3).',
+    'gradient changes, whatever its length; where the loss is a parabola it is no smaller than the curvature along g,'
+    ' so that steps up to 2/β do not raise the loss. These are the measures of Santurkar et al. (arXiv:1805.11604, '
+    'Figure 4), who take step sizes from 1/2 to 4 times the learning rate of the run. The relative loss L(w(t)) / '
+    'L(w) over a wide range of t is that of Bjorck et al. (arXiv:1806.02375, Figure 3).',
     'What to expect. Santurkar et al. hold that batch normalization works because it makes the loss smoother, and not '
     'because it stabilizes the distributions of what layers see: in a VGG their bands of loss and gradient are far '
     'narrower with it, and β fluctuates less. Bjorck et al. find that with it the loss falls over a far wider range of '
@@ -167,8 +167,7 @@ def main(argv):
         along = [command.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]
         records.append(made | command.mean(drawn) | {'along': along})
         notes += _notes(records[-1])
-      if not subject.checkpoint and updates[-1] not in found:
-        notes.append(f'{subject.label} diverged before update {updates[-1]:,}.')
+      notes += command.divergence_notes(subject, found, updates)
   if not records:
     raise UserError(f'no network is left to measure: {" ".join(notes)}')
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
@@ -187,8 +186,7 @@ def _own(subject, updates):
   def moments(index):
     config = subject.draw(index)
     for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-      if state in (None, *updates):  # not where training diverged before
-        yield state, variables, None, command.batch_at(config, state or 0)
+      yield state, variables, None, command.batch_at(config, state or 0)
 
   return recipe.net, moments
 

@@ -22,8 +22,9 @@ def draw(title, records):
   """The figure. title: what was measured; records: as in landscape.json, see `landscape.measure`."""
   look_of = looks(dict.fromkeys(record['method'] for record in records))
   with matplotlib.rc_context(STYLE):
-    if len({record['updates'] for record in records}) > 1:
-      return _along_training(title, records, look_of)
+    along = [record for record in records if record['updates'] is not None]  # a checkpoint stands at no known update
+    if len({record['updates'] for record in along}) > 1:
+      return _along_training(title, along, look_of)
     return _one_moment(title, records, look_of)
 
 

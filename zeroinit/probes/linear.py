@@ -113,7 +113,8 @@ def data_title(config):
 def settings(configs, nets):
   """`command.settings`, of whichever network the flags choose."""
   made = command.settings(configs, nets)
-  return made if FLAGS.network == 'own' else made | {'dataset': 'Gaussian inputs', 'image_size': None}
+  return made if FLAGS.network == 'own' else made | {
+      'dataset': 'Gaussian inputs', 'image_size': None, 'weight_decay': None}
 
 
 def prepared(subject, updates):

@@ -211,6 +211,8 @@ def main(argv):
                         ['Gaussian inputs' if FLAGS.network != 'own' else command.dataset_of(subject.config).title
                          for subject in who])
   settings = command.settings([subject.config for subject in who], [net for net, _ in prepared])
+  if FLAGS.network != 'own':
+    settings |= {'dataset': 'Gaussian inputs'} | ({} if FLAGS.network == 'conv' else {'image_size': 1})
   command.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
                 draws=FLAGS.draws, **settings)
 
