@@ -266,6 +266,8 @@ def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, run_direct
 def test_a_damaged_json_is_named(damage, message, tmp_path):
   made = {'probe': 'variance', 'title': 'A', 'caption': '', 'figure': 'variance.png', 'notes': [], 'command': 'python',
           'records': []}
-  (tmp_path / 'variance.json').write_text(damage(made))
+  damaged = damage(made)
+  (tmp_path / 'variance.png').write_bytes(b'')
+  (tmp_path / 'variance.json').write_text(damaged)
   code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
   assert_one_line(code, errors, message)
