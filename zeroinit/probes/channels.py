@@ -12,9 +12,7 @@ updates further, or where a run left them. Exit codes: 0, or 2 for a mistake in 
 
 import dataclasses
 import functools
-import importlib.resources
 import itertools
-import json
 
 import flax.linen as nn
 import jax
@@ -24,10 +22,10 @@ import optax
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from zeroinit import report
 from zeroinit.errors import UserError
 from zeroinit.probes import channels_figure, command, training
 from zeroinit.report import page
+from zeroinit.report import published as paper_results
 
 FLAGS = flags.FLAGS
 BINS = 61  # of a histogram; odd, so that one of them is around zero
@@ -236,8 +234,7 @@ def _sum_absolute_terms(call, args, kwargs, context):
 def define():
   command.define()
   command.define_updates()
-  flags.DEFINE_list('layers', None, 'Layers in the table, by number: 1 is the first convolution. Default: the first of '
-                    'the middle block of each stage.')
+  command.define_layers()
   flags.DEFINE_integer('histogram', None, 'The layer whose histogram is drawn. Default: the middle one of --layers.', 1)
   flags.DEFINE_integer('heat_map', None, 'The layer whose channels are drawn. Default: the middle one of --layers.', 1)
 
@@ -283,12 +280,11 @@ def _chosen(recipe):
   Raises UserError where one does not exist.
   """
   found = list(layers(recipe.net, recipe.image_shape))
-  table = command.integers('layers') if FLAGS.layers else middle(found)
+  table = command.layers(recipe.net, len(found), middle(found))
   center = table[(len(table) - 1) // 2]
   chosen = {'in_table': table, 'histogram': [FLAGS.histogram or center], 'between_channels': [FLAGS.heat_map or center]}
-  for flag, numbers in zip(('layers', 'histogram', 'heat_map'), chosen.values(), strict=True):
-    if max(numbers) > len(found):
-      raise UserError(f'--{flag}={max(numbers)} does not exist: {recipe.net.title} has the layers 1 to {len(found)}')
+  for flag, (number,) in (('histogram', chosen['histogram']), ('heat_map', chosen['between_channels'])):
+    command.need_layer(flag, number, recipe.net, len(found))
   return chosen
 
 
@@ -332,11 +328,10 @@ def published(settings):
   fields = {'sum_of_absolute_gradients': 'sum_of_absolute', 'absolute_sum_of_gradients': 'absolute_of_sum',
             'gradient_sum_ratio': 'ratio'}
   found = {}
-  for record in json.loads((importlib.resources.files(report) / 'paper_results.json').read_text()):
+  for record in paper_results.records(paper_results.BJ, 'Table 1'):
     metric, _, layer = record['metric'].partition('_layer_')
-    if metric in fields and record['paper'].startswith('Bjorck'):
-      place = 'ResNet-110', record['method'], int(layer)
-      found.setdefault(place, {})[fields[metric]] = record['value']
+    place = 'ResNet-110', record['method'], int(layer)
+    found.setdefault(place, {})[fields[metric]] = record['value']
   return found
 
 

@@ -180,9 +180,14 @@ def layers(net, count, default):
     UserError: one is no number of a layer.
   """
   numbers = integers('layers') if FLAGS.layers else default
-  if max(numbers) > count:
-    raise UserError(f'--layers={max(numbers)} does not exist: {net.title} has the layers 1 to {count}')
+  need_layer('layers', max(numbers), net, count)
   return numbers
+
+
+def need_layer(flag, number, net, count):
+  """Raises UserError where a network, which has so many layers, has none of that number."""
+  if number > count:
+    raise UserError(f'--{flag}={number} does not exist: {net.title} has the layers 1 to {count}')
 
 
 def _run(directory):
