@@ -71,7 +71,7 @@ def in_loop(recipe):
   """The program that training runs, as (compiled program, seconds to trace it, seconds to compile it)."""
   state = state_of(recipe)
   began = time.perf_counter()
-  lowered = train_steps.lower(recipe, state, IMAGES, LABELS, 0)
+  lowered = train_steps.program().lower(recipe, state, IMAGES, LABELS, 0)
   traced = time.perf_counter()
   compiled = lowered.compile()
   return compiled, traced - began, time.perf_counter() - traced

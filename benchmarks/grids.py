@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, runs
+from zeroinit import command_line, compiling, runs
 from zeroinit.config import base_config
 from zeroinit.errors import UserError
 from zeroinit.recipe import image_shape, make_recipe
@@ -57,8 +57,8 @@ def together(count):
     state, train = states[0], lambda state, until: train_steps(recipe, state, *data, until)
   else:
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    train = jax.jit(jax.vmap(lambda state, until: train_steps(recipe, state, *data, until), (0, None)),
-                    donate_argnums=0)
+    one = train_steps.__wrapped__
+    train = compiling.jit(jax.vmap(lambda state, until: one(recipe, state, *data, until), (0, None)), donate_argnums=0)
   step = 0
 
   def advance(updates):

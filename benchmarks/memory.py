@@ -28,7 +28,7 @@ def measure(method, batch_size, remat):
   parts = (config.micro_batches, batch_size // config.micro_batches)
   number = jax.ShapeDtypeStruct(parts, jnp.int32)
   batch = {'image': jax.ShapeDtypeStruct((*parts, *recipe.image_shape), jnp.uint8), 'label': number, 'example': number}
-  memory = stream.train_on.lower(recipe, state, batch, 1).compile().memory_analysis()
+  memory = stream.train_on.program().lower(recipe, state, batch, 1).compile().memory_analysis()
   return {'method': method, 'batch_size': batch_size, 'micro_batches': config.micro_batches, 'remat': remat,
           'program_bytes': memory.temp_size_in_bytes, 'argument_bytes': memory.argument_size_in_bytes}
 

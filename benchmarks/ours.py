@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from zeroinit import batch as batches
-from zeroinit import command_line
+from zeroinit import command_line, compiling
 from zeroinit.config import base_config
 from zeroinit.data.cifar10 import TRAIN_EXAMPLES
 from zeroinit.recipe import image_shape, make_recipe
@@ -46,7 +46,7 @@ def main(argv):
   began = time.perf_counter()
   state = jax.block_until_ready(init_state(recipe, config.learning_rate, config.seed))
   initialized = time.perf_counter()
-  lowered = train_steps.lower(recipe, state, *data, 0)
+  lowered = train_steps.program().lower(recipe, state, *data, 0)
   traced = time.perf_counter()
   lowered.compile()
   compiled = time.perf_counter()
@@ -90,7 +90,7 @@ class Bare:
     examples = jnp.arange(recipe.batch_size)
     draw = jax.jit(lambda: batches.draw(*data, examples, jnp.uint32(0), 0, recipe.crop, recipe.flip))
     self.batch = jax.tree.map(lambda x: x[None], draw())
-    self.update = jax.jit(partial(train_step, recipe), donate_argnums=0)
+    self.update = compiling.jit(partial(train_step, recipe), donate_argnums=0)
     self.state = state
     self.run(1)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from zeroinit import batch as batches
+from zeroinit import compiling
 from zeroinit.step import restart_sums, train_step
 
 
@@ -39,7 +40,7 @@ class Resident:
     pass
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, static_argnums=0, donate_argnums=1)
 def train_steps(recipe, state, images, labels, until):
   """Updates from state.step to `until`, which must not lie beyond the epoch's end; fewer where the run diverges.
 

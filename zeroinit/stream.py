@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from zeroinit import loader, runs
+from zeroinit import compiling, loader, runs
 from zeroinit.step import restart_sums, train_step
 
 BATCHES_AHEAD = 2  # on the devices, besides the one that is trained on
@@ -73,7 +73,7 @@ class Stream:
     self._batches.close()
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, static_argnums=0, donate_argnums=1)
 def train_on(recipe, state, batch, until):
   """One update on a batch, unless `until` is reached or the run has diverged. The state is given up."""
   state = restart_sums(recipe, state, until)
