@@ -3,8 +3,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
-from zeroinit.layers import NOISE, GhostNorm, add_noise, dropout
+from zeroinit.layers import NOISE, GhostNorm, add_noise, dropout, standardize_groups
 
 
 def images(batch=12, key=0):
@@ -53,6 +54,30 @@ def test_groups_are_separate_batch_norms():
   for name in ('mean', 'var'):  # one update a step, with the mean over the groups
     want = np.mean([stats['batch_stats'][name] for _, stats in parts], 0)
     np.testing.assert_allclose(changed['batch_stats'][name], want, rtol=2e-6, atol=2e-6)
+
+
+def test_the_gradient_of_groups_is_that_of_the_definition():
+  """Also through the mean and the variance, and by finite differences in float64."""
+  x, params = images(), variables()['params']
+  weights = jax.random.normal(jax.random.key(2), x.shape)
+
+  def loss(standardize):
+    def of(x, scale, bias):
+      y, mean, var = standardize(x.reshape(3, 4, *x.shape[1:]), scale, bias)
+      return (weights.reshape(y.shape) * y).sum() + (mean**2).sum() + (jnp.sqrt(var) * mean).sum()
+    return of
+
+  def definition(x, scale, bias):
+    mean, var = x.mean((1, 2, 3), keepdims=True), x.var((1, 2, 3), keepdims=True)
+    return scale * (x - mean) / jnp.sqrt(var + 1e-5) + bias, mean, var
+
+  args = x, params['scale'], params['bias']
+  with jax.enable_x64():
+    args = [jnp.float64(arg) for arg in args]
+    check_grads(loss(standardize_groups), args, order=2, modes=['rev'])
+    gradients = [jax.grad(loss(each), (0, 1, 2))(*args) for each in (standardize_groups, definition)]
+  for got, want in zip(*gradients, strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
 def test_two_constants_become_minus_and_plus_one():

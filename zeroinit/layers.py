@@ -10,11 +10,14 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from zeroinit import own
 from zeroinit.convolution import conv_general_dilated
 from zeroinit.methods import INVERSE_SQRT_D, Method
 
 ZEROS = nn.initializers.zeros
+EPSILON = 1e-5  # added to a variance
 
 # Variance * fan, which fan, distribution.
 KERNEL_INITS = {
@@ -58,25 +61,68 @@ class GhostNorm(nn.Module):
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,))
     running_var = self.variable('batch_stats', 'var', jnp.ones, (channels,))
 
-    group_size = min(self.group_size or len(x), len(x))
-    if train and len(x) % group_size:
-      raise ValueError(f'a ghost size of {group_size} does not divide a batch of {len(x)}')
-    grouped = x.reshape(len(x) // group_size, group_size, *x.shape[1:]) if train else x
     if train:
-      examples_and_positions = tuple(range(1, grouped.ndim - 1))
-      wide = grouped.astype(jnp.promote_types(x.dtype, jnp.float32))
-      mean = wide.mean(examples_and_positions, keepdims=True)
-      # Not E[x^2] - E[x]^2: its rounding exceeds the variance of a channel that hardly varies in a small group.
-      var = ((wide - mean) ** 2).mean(examples_and_positions, keepdims=True)
+      group_size = min(self.group_size or len(x), len(x))
+      if len(x) % group_size:
+        raise ValueError(f'a ghost size of {group_size} does not divide a batch of {len(x)}')
+      grouped = x.reshape(len(x) // group_size, group_size, *x.shape[1:])
+      normalized, mean, var = standardize_groups(grouped, scale, bias)
+      normalized = normalized.reshape(x.shape)
       if not self.is_initializing():
         running_mean.value = 0.9 * running_mean.value + 0.1 * mean.reshape(-1, channels).mean(0)
         running_var.value = 0.9 * running_var.value + 0.1 * var.reshape(-1, channels).mean(0)
     else:
-      mean, var = running_mean.value, running_var.value
-    normalized = ((grouped - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias).reshape(x.shape)
+      normalized = _scaled(x, running_mean.value, running_var.value, scale, bias)
     if self.noisy:
       normalized = add_noise(normalized, self.make_rng('dropout')) if train else NOISE.mean_scale * normalized
     return normalized.astype(x.dtype)
+
+
+@jax.custom_vjp
+def standardize_groups(x, scale, bias):
+  """scale * (x - mean) / sqrt(var + EPSILON) + bias, with the mean and the biased variance of every group.
+
+  Its gradient is written out, so that of arrays of the size of x only x itself, in its own type, is kept for it.
+
+  Args:
+    x: [groups, examples, ..., channels] of any float type.
+    scale, bias: [channels].
+
+  Returns:
+    An array like x, and mean and variance, at least float32 [groups, 1, ..., channels].
+  """
+  wide, axes = x.astype(jnp.promote_types(x.dtype, jnp.float32)), tuple(range(1, x.ndim - 1))
+  mean = wide.mean(axes, keepdims=True)
+  # Not E[x^2] - E[x]^2: its rounding exceeds the variance of a channel that hardly varies in a small group.
+  var = ((wide - mean) ** 2).mean(axes, keepdims=True)
+  return _scaled(wide, mean, var, scale, bias).astype(x.dtype), mean, var
+
+
+def _forward(x, scale, bias):
+  y, mean, var = standardize_groups(x, scale, bias)
+  return (y, mean, var), (x, mean, var, scale)
+
+
+def _backward(saved, gradients):
+  """arXiv:1502.03167, section 3, with the terms of the mean and the variance as results of their own."""
+  x, mean, var, scale = saved
+  of_y, of_mean, of_var = gradients
+  axes, everything_else = tuple(range(1, x.ndim - 1)), tuple(range(x.ndim - 1))
+  centred, of_y = x - mean, of_y.astype(mean.dtype)  # float32, also where x is not
+  inverse = lax.rsqrt(var + EPSILON)
+  normalized = inverse * centred
+  count = math.prod(x.shape[axis] for axis in axes)
+  average = lambda values: values.mean(axes, keepdims=True)
+  of_x = scale * inverse * (of_y - average(of_y) - normalized * average(of_y * normalized))
+  of_x += (of_mean + 2 * of_var * centred) / count
+  return of_x.astype(x.dtype), (of_y * normalized).sum(everything_else), of_y.sum(everything_else)
+
+
+standardize_groups.defvjp(_forward, _backward)
+
+
+def _scaled(x, mean, var, scale, bias):
+  return (x - mean) * (lax.rsqrt(var + EPSILON) * scale) + bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +159,24 @@ def add_noise(x, key):
   return of_example(scale) * x + of_example(shift)
 
 
+class OwnNorm(nn.Module):
+  """A norm that is a function of one's own. Whatever it declares lies under the name of this module, which ends in
+  `norm`, so that weight decay and the probes know it as part of a norm.
+  """
+
+  method: Method
+
+  @nn.compact
+  def __call__(self, x, train):
+    return own.apply(self.method, 'norm', self, x, train)
+
+
 def normalize(method, x, train, *, name):
   """x after the norm of the method, or x itself where it has none."""
   if method.norm == 'none':
     return x
+  if 'norm' in method.functions:
+    return OwnNorm(method, name=name)(x, train)
   return GhostNorm(method.ghost_size if method.norm == 'ghost' else None, method.noisy_norm, name=name)(x, train)
 
 
@@ -165,7 +225,9 @@ def branch_inits(method, convs, num_blocks, kernel_init):
 
 
 def initial_alpha(method, num_blocks):
-  """The number at which every multiplier starts, or None where the method has no multiplier."""
+  """The number at which every multiplier starts, or None where the method has none, or a function of one's own."""
+  if 'alpha' in method.functions:
+    return None
   return 1 / math.sqrt(num_blocks) if method.alpha == INVERSE_SQRT_D else method.alpha
 
 
