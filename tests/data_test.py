@@ -1,13 +1,11 @@
 """Every form of CIFAR-10 gives the same images; a damaged one gives a line that names the file."""
 
-import json
 import os
 import pathlib
 import pickle
 import shutil
-import struct
-import tarfile
 
+import cifar10_copies
 import numpy as np
 import pytest
 
@@ -15,89 +13,20 @@ from zeroinit import data
 from zeroinit.data import cifar10, digits
 from zeroinit.errors import UserError
 
-TRAIN, TEST = 50, 10  # images in the small copies
-
 
 @pytest.fixture(scope='session')
 def images():
   """(train images, train labels, test images, test labels), in five training batches and one of test images."""
-  rng = np.random.default_rng(0)
-  return (rng.integers(0, 256, (TRAIN, 32, 32, 3), np.uint8), rng.integers(0, 10, TRAIN).astype(np.int32),
-          rng.integers(0, 256, (TEST, 32, 32, 3), np.uint8), rng.integers(0, 10, TEST).astype(np.int32))
-
-
-def split_in_batches(images):
-  for i in range(5):
-    yield f'data_batch_{i + 1}', images[0][i * 10 : i * 10 + 10], images[1][i * 10 : i * 10 + 10]
-  yield 'test_batch', images[2], images[3]
-
-
-def write_py(folder, images):
-  folder.mkdir(parents=True)
-  for name, pixels, labels in split_in_batches(images):
-    batch = {b'data': pixels.transpose(0, 3, 1, 2).reshape(-1, 3072), b'labels': labels.tolist(), b'batch_label': b'x'}
-    (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-
-
-def write_bin(folder, images):
-  folder.mkdir(parents=True)
-  for name, pixels, labels in split_in_batches(images):
-    records = np.concatenate([labels[:, None].astype(np.uint8), pixels.transpose(0, 3, 1, 2).reshape(-1, 3072)], 1)
-    (folder / f'{name}.bin').write_bytes(records.tobytes())
-
-
-def write_tfds(folder, images):
-  """As TFDS's own builder stores it, in array_record, but from PIL images, which needs no TensorFlow."""
-  import tensorflow_datasets as tfds
-  from PIL import Image
-
-  class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    VERSION = tfds.core.Version('3.0.2')
-    name = 'cifar10'
-
-    def _info(self):
-      return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict({
-          'image': tfds.features.Image(shape=(32, 32, 3), encoding_format='png'),
-          'label': tfds.features.ClassLabel(num_classes=10)}))
-
-    def _split_generators(self, manager):
-      return {'train': self._generate_examples(*images[:2]), 'test': self._generate_examples(*images[2:])}
-
-    def _generate_examples(self, pixels, labels):
-      for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        yield i, {'image': Image.fromarray(image), 'label': int(label)}
-
-  Builder(data_dir=folder, file_format='array_record').download_and_prepare()
-
-
-def to_tfrecord(folder):
-  """Turns the array_record copy into a TFRecord copy with the same records."""
-  from array_record.python.array_record_module import ArrayRecordReader
-
-  version = folder / 'cifar10' / '3.0.2'
-  for file in version.glob('*array_record*'):
-    records = ArrayRecordReader(str(file)).read_all()
-    framed = b''.join(struct.pack('<Q', len(record)) + bytes(4) + record + bytes(4) for record in records)
-    file.with_name(file.name.replace('array_record', 'tfrecord')).write_bytes(framed)
-    file.unlink()
-  info = json.loads((version / 'dataset_info.json').read_text())
-  (version / 'dataset_info.json').write_text(json.dumps(info | {'fileFormat': 'tfrecord'}))
+  return cifar10_copies.pictures()
 
 
 @pytest.fixture(scope='session')
 def copies(tmp_path_factory, images):
   """{form: data_dir}"""
   root = tmp_path_factory.mktemp('cifar10')
-  write_py(root / 'py' / 'cifar-10-batches-py', images)
-  write_bin(root / 'bin' / 'cifar-10-batches-bin', images)
-  for form, name in (('py', 'cifar-10-python.tar.gz'), ('bin', 'cifar-10-binary.tar.gz')):
-    (root / f'{form}_archive').mkdir()
-    with tarfile.open(root / f'{form}_archive' / name, 'w:gz') as archive:
-      archive.add(root / form, arcname='')
-  write_tfds(root / 'array_record', images)
-  shutil.copytree(root / 'array_record', root / 'tfrecord')
-  to_tfrecord(root / 'tfrecord')
-  return {form: root / form for form in ('py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord')}
+  for form in cifar10_copies.FORMS:
+    cifar10_copies.write(root / form, form, images)
+  return {form: root / form for form in cifar10_copies.FORMS}
 
 
 def assert_same(dataset, images):
@@ -113,7 +42,7 @@ def empty_cache(tmp_path, monkeypatch):
   return tmp_path / 'cache'
 
 
-@pytest.mark.parametrize('form', ['py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord'])
+@pytest.mark.parametrize('form', cifar10_copies.FORMS)
 def test_every_form_gives_the_same_images(copies, images, form):
   dataset = cifar10.load(str(copies[form]))
   assert_same(dataset, images)
@@ -135,11 +64,11 @@ def test_the_second_start_does_not_decode(copies, images, monkeypatch):
 
 
 def test_a_changed_source_or_a_damaged_cache_is_decoded_again(tmp_path, images, empty_cache):
-  write_bin(tmp_path / 'bin', images)
+  cifar10_copies.write_bin(tmp_path / 'bin', images)
   cifar10.load(str(tmp_path / 'bin'))
   flipped = tuple(array[::-1] for array in images)
   shutil.rmtree(tmp_path / 'bin')
-  write_bin(tmp_path / 'bin', flipped)
+  cifar10_copies.write_bin(tmp_path / 'bin', flipped)
   assert_same(cifar10.load(str(tmp_path / 'bin')), flipped)
   for file in empty_cache.iterdir():
     file.write_bytes(file.read_bytes()[:5000])
@@ -162,14 +91,14 @@ def test_a_cache_that_cannot_be_written_costs_only_time(copies, images, tmp_path
     (lambda folder: (folder / 'data_batch_4').write_bytes(pickle.dumps(pathlib.Path('x'))), 'pathlib'),
 ])
 def test_damaged_batches(tmp_path, images, damage, message):
-  write_py(tmp_path / 'py', images)
+  cifar10_copies.write_py(tmp_path / 'py', images)
   damage(tmp_path / 'py')
   with pytest.raises(UserError, match=message):
     cifar10.load(str(tmp_path / 'py'))
 
 
 def test_damaged_binary_label_and_archive(tmp_path, images):
-  write_bin(tmp_path / 'cut', images)
+  cifar10_copies.write_bin(tmp_path / 'cut', images)
   file = tmp_path / 'cut' / 'data_batch_5.bin'
   whole = file.read_bytes()
   file.write_bytes(whole[:-1])

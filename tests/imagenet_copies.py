@@ -4,6 +4,7 @@ import io
 import json
 import struct
 
+import google_crc32c
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from PIL import Image
@@ -55,6 +56,17 @@ def write(folder, splits):
   return folder
 
 
+def framed(record):
+  """A record as it stands in a TFRecord file: its length and itself, each with its checksum."""
+  length = struct.pack('<Q', len(record))
+  return length + _checksum(length) + record + _checksum(record)
+
+
+def _checksum(content):
+  crc = google_crc32c.value(content)
+  return struct.pack('<I', ((crc >> 15 | crc << 17) + 0xa282ead8) % 2**32)
+
+
 def rewrite(source, folder, form, shards):
   """The records of a copy once more, each split in several files: their number. form: 'array_record' or 'tfrecord'."""
   version = folder / 'imagenet2012' / VERSION
@@ -69,7 +81,7 @@ def rewrite(source, folder, form, shards):
     for i, part in enumerate(parts):
       file = version / f'imagenet2012-{split["name"]}.{form}-{i:05d}-of-{shards:05d}'
       if form == 'tfrecord':
-        file.write_bytes(b''.join(struct.pack('<Q', len(record)) + bytes(4) + record + bytes(4) for record in part))
+        file.write_bytes(b''.join(map(framed, part)))
       else:
         writer = ArrayRecordWriter(str(file), 'group_size:1')
         for record in part:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, suggestion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,5 +83,5 @@ def source(name):
   """The module of the data set of that name. Raises UserError, listing the names, where there is none."""
   names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith('_')]
   if name not in names:
-    raise UserError(f'unknown dataset {name!r}; there are: {", ".join(sorted(names))}')
+    raise UserError(f'unknown dataset {name!r}; there are: {", ".join(sorted(names))}' + suggestion(name, names))
   return importlib.import_module(f'zeroinit.data.{name}')

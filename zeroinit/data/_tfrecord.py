@@ -2,13 +2,16 @@
 
 A record is framed: its length (8 bytes, little-endian), a checksum of that (4), the record, a checksum of it (4); see
 tensorflow/core/lib/io/record_writer.h. So where a record lies is known only from the lengths of all before it. These
-are walked over once, and kept in the cache: an index. The checksums are not looked at.
+are walked over once, and kept in the cache: an index.
 """
 
+import contextlib
 import hashlib
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
+import google_crc32c
 import numpy as np
 
 from zeroinit.data import _cache
@@ -33,11 +36,14 @@ class TFRecords:
     return len(self._lengths)
 
   def __getitem__(self, index):
-    file = self._files[np.searchsorted(self._ends, index, side='right')]
+    file, length = self._files[np.searchsorted(self._ends, index, side='right')], self._lengths[index]
     with open(file, 'rb', buffering=0) as opened:
-      record = os.pread(opened.fileno(), self._lengths[index], self._starts[index])
-    if len(record) < self._lengths[index]:
+      framed = os.pread(opened.fileno(), length + AFTER, self._starts[index])
+    if len(framed) < length + AFTER:
       raise UserError(f'{file} has been cut off since its index was made')
+    record, checksum = framed[:length], framed[length:]
+    if checksum != _checksum(record):
+      raise UserError('it is not as it was written; copy the file again')
     return record
 
 
@@ -46,10 +52,11 @@ def _lengths(files, counts):
   looks = [(str(file), os.stat(file).st_size, os.stat(file).st_mtime_ns, count)
            for file, count in zip(files, counts, strict=True)]
   kept = _cache.directory() / f'tfrecord-{hashlib.sha256(str(looks).encode()).hexdigest()[:16]}.npy'
-  try:
-    return np.load(kept)
-  except (OSError, ValueError, EOFError):
-    pass  # not there yet, or damaged
+  with contextlib.suppress(Exception):  # not there yet, or damaged, which has many forms
+    lengths = np.load(kept)
+    ends = np.concatenate([[0], np.cumsum(lengths + BEFORE + AFTER)])[np.cumsum([0, *counts])]
+    if lengths.dtype == np.int64 and np.diff(ends).tolist() == [size for _, size, _, _ in looks]:
+      return lengths
   with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
     lengths = np.concatenate(list(threads.map(_walk, files, counts)))
   _cache.keep(kept, 'the places of records in TFRecord files', lambda file: np.save(file, lengths))
@@ -60,11 +67,21 @@ def _walk(file, count):
   lengths, position, size = [], 0, os.path.getsize(file)
   with open(file, 'rb', buffering=0) as opened:
     while position < size:
-      lengths.append(int.from_bytes(os.pread(opened.fileno(), 8, position), 'little'))
+      frame = os.pread(opened.fileno(), BEFORE, position)
+      if frame[8:] != _checksum(frame[:8]):
+        raise UserError(f'{file} is cut off, damaged, or not a TFRecord file: at byte {position:,} there is no record; '
+                        'copy it again')
+      lengths.append(int.from_bytes(frame[:8], 'little'))
       position += BEFORE + lengths[-1] + AFTER
   if position != size:
-    raise UserError(f'{file} is cut off, or not a TFRecord file: record {len(lengths) - 1} of it ends at byte '
-                    f'{position:,}, the file at {size:,}; copy it again')
+    raise UserError(f'{file} is cut off: record {len(lengths) - 1} of it ends at byte {position:,}, the file at '
+                    f'{size:,}; copy it again')
   if len(lengths) != count:
     raise UserError(f'{file} has {len(lengths):,} records where dataset_info.json says {count:,}; copy it again')
   return np.array(lengths, np.int64)
+
+
+def _checksum(content):
+  """4 bytes: CRC-32C, masked as TFRecord masks it."""
+  crc = google_crc32c.value(content)
+  return struct.pack('<I', ((crc >> 15 | crc << 17) + 0xa282ead8) % 2**32)

@@ -3,15 +3,16 @@
 Decoded images are kept in a cache, so that only the first start decodes. Nothing is ever downloaded.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import pathlib
 import pickle
+import pickletools
 import re
 import tarfile
-import zipfile
 
 import numpy as np
 
@@ -28,6 +29,8 @@ SPLITS = {'train': TRAIN_EXAMPLES, 'test': 10_000}
 ARCHIVES = ('cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz')
 FOLDERS = ('cifar-10-batches-py', 'cifar-10-batches-bin')
 BATCHES = {'train': [f'data_batch_{i}' for i in range(1, 6)], 'test': ['test_batch']}
+LARGEST_BATCH = 10**8  # bytes, three times what one has
+MOST_MEMOS = 10**6
 DOWNLOAD = 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz'
 
 
@@ -44,11 +47,9 @@ def load(data_dir=''):
   """
   path = _find(data_dir)
   cached = _cache.directory() / f'cifar10-{_checksum(path)}.npz'
-  try:
+  with contextlib.suppress(Exception):  # not there yet, or damaged, which has many forms: decode again
     with np.load(cached) as arrays:
       return _checked((str(arrays['title']), *(arrays[name] for name in _ARRAYS)), path)
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-    pass  # not there yet, or damaged: decode again
   arrays = _read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path)
   dataset = _checked(arrays, path)
   _cache.keep(cached, 'decoded images',
@@ -150,38 +151,82 @@ def _read_batches(path):
 
 
 def _archive_files(path):
-  """{name: content} of the batches in an archive. Nothing is extracted to disk."""
+  """{name: content} of the batches in an archive, to its end, where its checksum is. Nothing is extracted to disk."""
   wanted = {name + end for names in BATCHES.values() for name in names for end in ('', '.bin')}
+  files = {}
   try:
     with tarfile.open(path) as archive:
-      members = [member for member in archive if member.isfile() and os.path.basename(member.name) in wanted]
-      return {os.path.basename(member.name): archive.extractfile(member).read() for member in members}
-  except (tarfile.TarError, OSError, EOFError) as error:
+      for member in archive:
+        name = os.path.basename(member.name)
+        if member.isfile() and name in wanted:
+          if name in files or member.size > LARGEST_BATCH:
+            raise ValueError(f'{name} is in it twice' if name in files else f'{name} has {member.size:,} bytes')
+          files[name] = archive.extractfile(member).read()
+      while archive.fileobj.read(1 << 20):
+        pass
+  except Exception as error:  # each compression has its own kinds
     raise UserError(f'{path} is not an archive of CIFAR-10, or damaged: {first_line(error)}') from error
+  return files
 
 
 def _unpickle(content, path):
   """A batch of cifar-10-batches-py: uint8 [n, 3072] and n labels."""
   try:
+    # Python's unpickler makes room for all of them, of which a batch has two for every image.
+    memos = (argument for opcode, argument, _ in pickletools.genops(content) if 'PUT' in opcode.name)
+    if any(memo > MOST_MEMOS for memo in memos):
+      raise ValueError('it asks for too much memory')
     batch = _Unpickler(io.BytesIO(content), encoding='bytes').load()
-    images, labels = np.asarray(batch[b'data']), np.asarray(batch[b'labels'])
-    if images.dtype != np.uint8 or images.shape != (len(labels), 3072):
-      raise ValueError(f'images are {images.dtype} {images.shape}, for {len(labels)} labels')
+    images, labels = batch[b'data'].values, np.array(batch[b'labels'])
+    if images.shape != (len(labels), 3072) or labels.shape != (len(labels),) or labels.dtype.kind != 'i':
+      raise ValueError(f'images {images.shape}, for labels {labels.dtype} {labels.shape}')
   except Exception as error:  # a damaged pickle raises nearly anything
     raise UserError(f'{path} is not a batch of CIFAR-10, or damaged: {first_line(error)}') from error
   return images, labels
 
 
 class _Unpickler(pickle.Unpickler):
-  """Builds NumPy arrays and nothing else, since a pickle may otherwise run any code."""
+  """Builds lists, dicts and arrays of uint8, since a pickle may otherwise run any code.
 
-  ALLOWED = (('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode'),
-             ('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'))
+  In the place of what NumPy's own pickles name stand classes of this file, which look at what they are given first.
+  """
 
   def find_class(self, module, name):
-    if (module, name) not in self.ALLOWED:
+    found = {'numpy.ndarray': _Kind, 'numpy.dtype': _Kind, '_codecs.encode': _encode,
+             'numpy.core.multiarray._reconstruct': _Array, 'numpy._core.multiarray._reconstruct': _Array}
+    if f'{module}.{name}' not in found:
       raise pickle.UnpicklingError(f'it asks for {module}.{name}, which a batch of images does not need')
-    return super().find_class(module.replace('numpy.core', 'numpy._core'), name)
+    return found[f'{module}.{name}']
+
+
+class _Kind:
+  """For numpy.dtype, whose pickle names the type of the elements; and for numpy.ndarray, which names nothing more."""
+
+  def __init__(self, *named):
+    self.is_uint8 = bool(named) and named[0] in ('u1', b'u1')
+
+  def __setstate__(self, state):
+    pass  # the byte order and the like, of which uint8 has none
+
+
+class _Array:
+  """For an array of uint8: `values`, from the shape and the bytes that are its pickled state."""
+
+  def __init__(self, *_):
+    self.values = None
+
+  def __setstate__(self, state):
+    _, shape, kind, in_columns, content = state
+    if not kind.is_uint8:
+      raise ValueError('it has arrays of something else than uint8')
+    self.values = np.frombuffer(content, np.uint8).reshape(shape, order='F' if in_columns else 'C')
+
+
+def _encode(text, encoding):
+  """For _codecs.encode, as which Python 3 writes bytes into old pickles."""
+  if encoding not in ('latin1', b'latin1'):
+    raise ValueError(f'it asks for the encoding {encoding!r}')
+  return text.encode('latin1')
 
 
 def _split_records(content, path):
@@ -199,6 +244,8 @@ def _checked(arrays, path):
     images, labels = getattr(dataset, f'{split}_images'), getattr(dataset, f'{split}_labels')
     if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, CHANNELS):
       raise UserError(f'the {split} images in {path} are {images.dtype} {images.shape[1:]}, not uint8 (32, 32, 3)')
+    if not len(labels) or labels.shape != images.shape[:1]:
+      raise UserError(f'there are {len(images):,} {split} images and {len(labels):,} labels in {path}')
     if labels.min() < 0 or labels.max() >= NUM_CLASSES:
       raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to 9')
     if len(images) != examples:

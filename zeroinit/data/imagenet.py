@@ -44,6 +44,7 @@ def load(data_dir=''):
   try:
     builder = tfds.builder_from_directory(path)
     known, file_format = dict(builder.info.splits), builder.info.file_format.value
+    files = {name: [file.name for file in split.filepaths] for name, split in known.items()}
   except Exception as error:  # every layer of the readers has its own kinds
     raise UserError(f'{path} cannot be read as a data set of TFDS: {first_line(error)}') from error
   if builder.name != 'imagenet2012':
@@ -55,9 +56,9 @@ def load(data_dir=''):
       raise UserError(f'the ImageNet in {path} has no {name} split; it has: {", ".join(known) or "none"}')
     if not known[name].num_examples:
       raise UserError(f'the {name} split of the ImageNet in {path} is empty')
-    for file in known[name].filepaths:
-      if file.name not in there:
-        raise UserError(f'the ImageNet in {path} is not whole: it lacks {file.name}')
+    for file in files[name]:
+      if file not in there:
+        raise UserError(f'the ImageNet in {path} is not whole: it lacks {file}')
     splits.append(_Split(known[name], file_format))
   parts = [f'{len(split):,} of {whole:,} {name} images'
            for (name, whole), split in zip(SPLITS.items(), splits, strict=True) if len(split) != whole]
