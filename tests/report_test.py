@@ -1,20 +1,29 @@
 """The report, on studies whose results are made up so that the answer is known."""
 
+import base64
 import csv
 import dataclasses
+import hashlib
 import html.parser
 import io
+import itertools
 import json
 import math
+import re
+import shutil
 import statistics
+import subprocess
+import time
 
 import command
+import numpy as np
+import PIL.Image
 import pytest
 
-from zeroinit import runs, studies
+from zeroinit import claims, runs, studies
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
-from zeroinit.report import figures, findings, groups, header, page, tables, write_report
+from zeroinit.report import figures, findings, groups, header, live, page, tables, write_report
 from zeroinit.report.findings import FAILS, HOLDS, TOO_FEW, Setting
 from zeroinit.report.published import OURS, SOURCES, published
 from zeroinit.selection import Choice, Score
@@ -442,7 +451,7 @@ def test_a_study_of_ones_own_has_no_claims(tmp_path):
 
 
 class Page(html.parser.HTMLParser):
-  """Checks while reading that tags are closed in order; keeps them, and the text."""
+  """Checks while reading that tags are closed in order; keeps them, and the text that is shown."""
 
   def __init__(self, text):
     super().__init__()
@@ -459,7 +468,12 @@ class Page(html.parser.HTMLParser):
     assert self.open.pop() == tag
 
   def handle_data(self, data):
-    self.text += data
+    if self.open and self.open[-1] not in ('style', 'script'):
+      self.text += data
+
+  def all(self, tag):
+    """The attributes of each."""
+    return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_html_is_well_formed_and_needs_nothing_else(tmp_path):
@@ -467,16 +481,156 @@ def test_html_is_well_formed_and_needs_nothing_else(tmp_path):
   write_report(tmp_path)
   text = (tmp_path / 'report.html').read_text()
   read = Page(text)
-  images = [attributes for tag, attributes in read.tags if tag == 'img']
+  images = read.all('img')
   assert len(images) == 3
   assert all(image['src'].startswith('data:image/png;base64,') and image['alt'] for image in images)
-  assert not {tag for tag, _ in read.tags} & {'script', 'link', 'iframe'}
-  assert not [attributes for _, attributes in read.tags if 'href' in attributes] and 'url(' not in page.STYLE
-  assert {attributes['scope'] for tag, attributes in read.tags if tag == 'th'} == {'col', 'row'}
-  assert [tag for tag, _ in read.tags].count('h1') == 1
+  assert not {tag for tag, _ in read.tags} & {'link', 'iframe'} and len(read.all('script')) == 1
+  assert {'href', 'src'} & {name for _, attributes in read.tags for name in attributes} == {'src'}
+  assert not re.search(r'https?://|url\(|@import|fetch\(|XMLHttpRequest', text)
+  policy = read.all('meta')[1]['content']
+  digest = hashlib.sha256(re.search('<script>(.*)</script>', text, re.S)[1].encode()).digest()
+  assert policy.startswith("default-src 'none';") and base64.b64encode(digest).decode() in policy
+  assert {header['scope'] for header in read.all('th')} == {'col', 'row'}
+  assert [tag for tag, _ in read.tags if tag in ('h1', 'main')] == ['main', 'h1']
+  assert read.all('html') == [{'lang': 'en'}]
   for file in ('report_accuracy_rate.png', 'report_loss_rate.png', 'report_best_depth.png'):
     assert (tmp_path / file).read_bytes().startswith(b'\x89PNG')
     assert f']({file})' in (tmp_path / 'report.md').read_text()
+
+
+def test_headings_go_down_one_level_at_a_time(tmp_path):
+  make_study(tmp_path, 'digits', lambda cell: 'missing' if cell.method == 'fixup' else (0.9, 0.2))
+  write_report(tmp_path)
+  levels = [int(tag[1]) for tag, _ in Page((tmp_path / 'report.html').read_text()).tags if re.fullmatch('h[1-6]', tag)]
+  assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: None if cell.learning_rate == 1 else (0.9, 0.2) if
+                     cell.method == 'none' else 'missing')
+
+  def written(live):
+    write_report(tmp_path, live)
+    return Page((tmp_path / 'report.html').read_text())
+
+  refreshes = lambda read: {'refresh'} & {meta.get('http-equiv') for meta in read.all('meta')} == {'refresh'} and [
+      section for section in read.all('section') if 'data-refresh' in section] != []
+  read = written(live=True)
+  assert refreshes(read) and read.all('progress')[0]['value'] == '16' and read.all('progress')[0]['max'] == '40'
+  assert '16 of 40 cells done, 8 of them diverged; 0 running' in read.text and 'Written at 20' in read.text
+
+  read = written(live=False)  # nobody is at it
+  assert not refreshes(read) and 'the same command goes on' in read.text
+  cell = next(cell for cell in study.cells if cell.identity not in study.results())
+  runs.make_directory(study.directory(cell))
+  with claims.claim(study.directory(cell)):
+    read = written(live=False)  # asked for by hand, and somebody is: 24 cells of 40, by one worker
+    assert refreshes(read) and re.search(r'1 running, 0 failed; about \d+:\d+(:\d+)? left', read.text)
+
+  fill(dataclasses.replace(study, cells=tuple(set(study.cells) - {cell})), lambda cell: (0.9, 0.2))
+  study.fail(cell, 'the device has too little memory')
+  read = written(live=True)
+  assert not refreshes(read) and not read.all('progress')
+
+
+def test_the_live_report_is_written_again_and_again_and_stops_no_study(tmp_path, monkeypatch):
+  study = make_study(tmp_path, 'digits', lambda cell: 'missing' if cell.method == 'fixup' else (0.9, 0.2))
+  path, written = tmp_path / 'report.html', []
+  monkeypatch.setattr(header, 'REFRESH_SECONDS', 0.01)
+  monkeypatch.setattr('zeroinit.report.WRITING', 1.0)
+  with pytest.raises(KeyboardInterrupt), live(tmp_path):
+    deadline = time.monotonic() + 60
+    while len(written) < 2 and time.monotonic() < deadline:
+      if path.exists():
+        written.append(path.read_text())
+        path.unlink()
+    (study.directory(study.cells[0]) / 'failure.json').write_text('')  # damaged
+    raise KeyboardInterrupt
+  assert len(written) == 2 and all('data-refresh="0.01"' in page for page in written)
+
+
+def test_the_time_left_is_that_of_the_work_left(tmp_path):
+  study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2) if cell.seed == 0 else 'missing', steps=88,
+                     methods=['zeroinit'], axes={'depth': [16], 'seed': [0, 1, 2, 3]})
+  results = study.results()  # a quarter, of 60 s each
+  assert study.seconds_left(results, workers=1) == pytest.approx(3 * 60 * len(results))
+  assert study.seconds_left(results, workers=3) == pytest.approx(60 * len(results))
+  assert study.seconds_left(results, workers=0) is None and study.seconds_left({}, workers=1) is None
+  for cell in study.cells:
+    if cell.identity not in results:
+      study.fail(cell, 'no')
+  assert study.seconds_left(results, workers=1) == 0
+
+
+def test_every_table_can_be_sorted(tmp_path):
+  """A number is one for the script, and every row has a cell in every column."""
+  make_study(tmp_path, outcome=best_12_of_15, axes={'learning_rate': [2**-4, 2**-3, 2**-2]})
+  write_report(tmp_path)
+  text = (tmp_path / 'report.html').read_text()
+  tables = re.findall('<table.*?</table>', text, re.S)
+  assert len(tables) == 3
+  for table in tables:
+    head, *rows = (re.findall('<t[hd]([^>]*)>([^<]*)<', line) for line in table.split('<tr>')[1:])
+    assert all(len(row) == len(head) for row in rows) and all('scope="col"' in attributes for attributes, _ in head)
+  cells = {html.unescape(text): re.search('data-number="(.*?)"', attributes)
+           for attributes, text in re.findall('<td([^>]*)>([^<]*)<', text)}
+  numbers = {text: found and float(found[1]) for text, found in cells.items()}
+  assert {'90.95 ± 0.36': 90.95, '2^-3': 0.125, '-1.35 points': -1.35, '0 of 45': 0, 'best 12 of 15': None,
+          'ZI Table 1': None}.items() <= numbers.items()
+
+
+@pytest.mark.parametrize('text, number', [
+    ('98.33', 98.33), ('2^0', 1), ('-0.0470', -0.047), ('+1.2', 1.2), ('1,234', 1234), ('1e-05', 1e-5), ('3 of 15', 3),
+    ('2^-2 (2^-3 to 2^-1)', 0.25), ('2^-4, 2^-3', 0.0625), ('40:00', 40), ('', None), ('none', None), ('1x1', None),
+    ('-', None), ('10_depth', None)])
+def test_by_which_number_a_text_sorts(text, number):
+  found = re.search('data-number="(.*?)"', page.html('', [page.Table('', ('a', 'b'), (('', text),))]))
+  assert (found and float(found[1])) == number
+
+
+def test_figures_say_their_values_where_they_are_drawn(tmp_path):
+  """A marker of its method's colour is at the place of every value."""
+  study = make_study(tmp_path, 'digits', lambda cell: None if cell.learning_rate == 1 else
+                     (0.8 + 0.01 * list(METHODS).index(cell.method) - cell.fields['depth'] / 1e3, 0.2))
+  image = figures.draw(groups.gather(study))[0]
+  assert len(image.values) == len(study.cells)
+  said = {value.text: value for value in image.values}
+  none = 100 * (0.8 + 0.01 * list(METHODS).index('none') - 0.1)
+  assert f'depth 100: none at 2^-4: {none:.2f}' in said and 'depth 16: fixup at 2^0: 1 of 1 diverged' in said
+  with PIL.Image.open(io.BytesIO(image.png)) as picture:
+    pixels = np.asarray(picture.convert('RGB'))
+  for text, value in said.items():
+    colour = [int(figures.LOOKS[re.search(': (.*) at', text)[1]][0][i:i + 2], 16) for i in (1, 3, 5)]
+    x, y = round(value.x * pixels.shape[1]), round(value.y * pixels.shape[0])
+    assert (abs(pixels[y - 3:y + 4, x - 3:x + 4].astype(int) - colour).max(-1) < 8).any(), text
+
+
+ACTS = """
+const texts = column => all('tbody tr').map(row => row.cells[column].textContent).join(' ');
+const button = document.querySelectorAll('th button')[1];
+const said = [texts(1)];
+for (let i = 0; i < 3; i++) { button.click(); said.push(texts(1)); }
+const slider = document.querySelector('[role=slider]');
+for (const key of ['ArrowRight', 'End', 'ArrowLeft']) slider.dispatchEvent(new KeyboardEvent('keydown', {key}));
+document.body.replaceChildren(JSON.stringify({said, tip: all('.says', slider.parentNode)[0].textContent,
+                                              spoken: slider.getAttribute('aria-valuetext')}));
+"""
+
+
+@pytest.mark.skipif(not shutil.which('chromium'), reason='needs Chromium')
+def test_in_a_browser_tables_sort_and_figures_speak(tmp_path):
+  make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2), axes={'seed': [0]})
+  image, = figures.draw(groups.gather(studies.load_study(tmp_path)))[:1]
+  rows = tuple((f'row {i}', text) for i, text in enumerate(('9 of 15', '', '10 of 15', 'none', '2^-1', '-3')))
+  text = page.html('', [page.Table('', ('a', 'b'), rows), image])
+  text = re.sub('<meta http-equiv="Content-Security-Policy".*', '', text).replace('</script>', f'{ACTS}</script>')
+  (tmp_path / 'page.html').write_text(text)
+  seen = subprocess.run(['chromium', '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path}/of',
+                         '--dump-dom', f'file://{tmp_path}/page.html'], capture_output=True, text=True, timeout=60)
+  found = json.loads(html.unescape(re.search('<body>(.*?)</body>', seen.stdout, re.S)[1]))
+  assert found['said'] == ['9 of 15  10 of 15 none 2^-1 -3', '-3 2^-1 9 of 15 10 of 15 none ',
+                           '10 of 15 9 of 15 2^-1 -3 none ', '9 of 15  10 of 15 none 2^-1 -3']
+  assert found['spoken'] == image.values[-2].text and found['spoken'] in found['tip']
 
 
 def test_whatever_a_user_writes_is_escaped(tmp_path):
@@ -488,7 +642,7 @@ def test_whatever_a_user_writes_is_escaped(tmp_path):
   study.fail(study.cells[4], bad)
   write_report(tmp_path)
   text = (tmp_path / 'report.html').read_text()
-  assert '<script' not in text and '<script' not in (tmp_path / 'report.md').read_text()
+  assert text.count('<script') == 1 and '<script' not in (tmp_path / 'report.md').read_text()
   assert Page(text).text.count(bad) > 4
 
 
@@ -558,8 +712,20 @@ def test_damaged_results_are_named(tmp_path):
 
 def test_the_command(tmp_path):
   make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2), axes={'depth': [16]})
-  code, output, errors = command.run('zeroinit.report', f'--workdir={tmp_path}')
+  code, output, errors = command.run('zeroinit.report', f'--workdir={tmp_path}', '--watch')  # of nothing more to come
   assert (code, errors) == (0, '') and output.startswith('digits: ') and f'{tmp_path}/report.html' in output
+
+
+@pytest.mark.parametrize('outcome, then', [
+    (lambda cell: 'missing' if cell.seed else (0.9, 0.2), 'the launch command again, for the 12 cells that are left'),
+    (lambda cell: (0.9 + cell.learning_rate, 0.2), 'the launch command again with --extend'),
+    (lambda cell: (0.9 - abs(cell.learning_rate - 2**-5), 0.2 + abs(cell.learning_rate - 2**-5)),
+     'open it in a browser, or tensorboard --logdir='),
+])
+def test_the_last_line_says_what_to_run_next(outcome, then, tmp_path):
+  axes = {'depth': [16], 'seed': [0, 1], 'learning_rate': [2**-6, 2**-5, 2**-4]}
+  make_study(tmp_path, 'digits', outcome, axes=axes, methods=['none', 'zeroinit', 'fixup', 'batch_norm'])
+  assert write_report(tmp_path).splitlines()[-1].startswith(f'results: {tmp_path}/report.html; next: {then}')
 
 
 def test_a_missing_study_is_one_line(tmp_path):

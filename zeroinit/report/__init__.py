@@ -2,26 +2,71 @@
 
     groups.py     cells and results -> settings, and what the paper's rule chooses in each     <- read this first
     published.py  the papers' numbers, and which of our settings each belongs to
-    header.py     the title, which says what stands between the numbers and the papers', and what was run
+    header.py     the title, which says what stands between the numbers and the papers', what was run, and how far
     tables.py     a row per setting
     findings.py   the papers' claims: which hold
     figures.py    the papers' figures; curves.py: accuracy along training
     records.py    the same as CSV
-    page.py       Markdown, HTML and plain text
+    page.py       Markdown, HTML and plain text; page.css, page.js
 """
+
+import contextlib
+import shlex
+import threading
+import time
 
 from zeroinit import objects, studies
 from zeroinit.report import curves, figures, findings, header, page, records, tables
-from zeroinit.report.groups import gather
+from zeroinit.report.groups import gather, has_edge
 
 LISTED = 20  # missing cells that are named; the rest is counted
+WRITING = 0.05  # of the time, at most, is spent on rewriting the report of a running study
 
 
-def write_report(workdir):
+@contextlib.contextmanager
+def live(workdir):
+  """Writes the report of a study anew while open; after an exception once more, so that no reader waits for the next.
+
+  It is written in a thread, so that a signal finds the main thread where it was. What is wrong with the report does not
+  stop the study: its end will tell.
+  """
+  stopping = threading.Event()
+
+  def write():
+    pause = 0.0
+    while not stopping.wait(pause):
+      began = time.monotonic()
+      with contextlib.suppress(Exception):
+        write_report(workdir, live=True)
+      pause = max(header.REFRESH_SECONDS, (time.monotonic() - began) / WRITING)
+
+  thread = threading.Thread(target=write, daemon=True)
+  thread.start()
+  try:
+    try:
+      yield
+    finally:
+      stopping.set()
+      thread.join()
+  except BaseException:
+    with contextlib.suppress(Exception):
+      write_report(workdir)
+    raise
+
+
+def watch(workdir):
+  """Writes the report of a study anew until every cell has a result or has failed. Raises as `write_report`."""
+  while not gather(studies.load_study(workdir)).over:
+    write_report(workdir, live=True)
+    time.sleep(header.REFRESH_SECONDS)
+
+
+def write_report(workdir, live=False):
   """Writes the report of the study in a directory, into that directory.
 
   Args:
     workdir: path, or an address such as gs://bucket/folder.
+    live: whether the caller will write it again, while the study is not over.
 
   Returns:
     What a terminal shows: the title, the tables and the claims, as plain text.
@@ -49,11 +94,21 @@ def write_report(workdir):
   objects.replace(study.workdir / 'results.csv', records.of_cells(gathered))
   objects.replace(study.workdir / 'summary.csv', records.of_settings(gathered))
   objects.replace(study.workdir / 'report.md', page.markdown(title, blocks))
-  objects.replace(study.workdir / 'report.html', page.html(title, blocks))
+  progress = [] if gathered.over else [header.progress(gathered, live)]
+  objects.replace(study.workdir / 'report.html', page.html(title, progress + blocks))
   shown = [page.Paragraph(header.what_was_run(gathered)), *map(tables.short, results),
            *([findings.short(claims)] if claims else []),
-           *_missing(gathered), page.Paragraph(f'The whole report: {study.workdir / "report.html"}')]
-  return page.text(title, shown)
+           *_missing(gathered)]
+  return f'{page.text(title, shown)}\n\nresults: {study.workdir / "report.html"}; next: {_then(gathered)}'
+
+
+def _then(gathered):
+  """What its reader should do next."""
+  if gathered.missing:
+    return f'the launch command again, for the {len(gathered.missing)} cells that are left'
+  if has_edge(gathered):
+    return 'the launch command again with --extend, since an optimal learning rate is at an end of its grid'
+  return f'open it in a browser, or {shlex.join(["tensorboard", f"--logdir={gathered.study.workdir}"])}'
 
 
 def _missing(gathered):

@@ -1,10 +1,12 @@
 """Writes the report of a study: tables, figures and the papers' claims, ours beside theirs.
 
   python -m zeroinit.report --workdir=runs/table1
+  python -m zeroinit.report --workdir=runs/table1 --watch
 
-It may be asked for at any time, also while the study is running, and says what is missing. Into the workdir go
-report.md, report.html (one file that needs nothing else), report_*.png, results.csv (a row per cell) and summary.csv (a
-row per setting and metric). Exit codes: 0, or 2 for a mistake in the command or its surroundings.
+It may be asked for at any time, also while the study is running, and says what is missing; with --watch it is written
+anew until the study is over, and report.html, open in a browser, follows. (launch.local does so by itself.) Into the
+workdir go report.md, report.html (one file that needs nothing else), report_*.png, results.csv (a row per cell) and
+summary.csv (a row per setting and metric). Exit codes: 0, or 2 for a mistake in the command or its surroundings.
 """
 
 from absl import flags
@@ -12,11 +14,14 @@ from absl import flags
 from zeroinit import command_line
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the study.')
+WATCH = flags.DEFINE_boolean('watch', False, 'Write it anew until the study is over.')
 
 
 def main(argv):
-  from zeroinit.report import write_report  # takes a second to import, and --help need not wait for it
+  from zeroinit.report import watch, write_report  # takes a second to import, and --help need not wait for it
 
+  if WATCH.value:
+    watch(WORKDIR.value)
   print(write_report(WORKDIR.value))
 
 

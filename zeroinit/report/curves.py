@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zeroinit import runs
-from zeroinit.report.figures import STYLE, image_of, label, look_of
+from zeroinit.report.figures import STYLE, image_of, label, look_of, say
 from zeroinit.report.groups import ACCURACY, varying
 
 LINES = 12  # at most
@@ -25,7 +25,7 @@ def draw(gathered):
     panels = figure.subplots(1, 2, sharey=True)
     for group, rate in shown:
       says = f'{label(group, names, ["epochs", "plateau_epochs"])}, rate {rate:.3g}'
-      look = look_of(group.method, says, [look for _, look in lines.values()]) | {'marker': None}
+      look = look_of(group.method, says, [look for _, look in lines.values()]) | {'markersize': 3.5}
       curves = [_curve(gathered.study, cell) for cell in group.cells if cell.learning_rate == rate
                 and group.results.get(cell.identity, {}).get('status') == 'done']
       if not any(map(len, curves)):
@@ -34,6 +34,8 @@ def draw(gathered):
       share, *accuracies = np.mean([curve for curve in curves if len(curve)], axis=0).T
       for ax, accuracy in zip(panels, accuracies, strict=True):
         ax.plot(share, 100 * accuracy, **look)
+        for x, y in zip(share, 100 * accuracy, strict=True):
+          say(ax, x, y, f'{says} at {x:.0%}: {y:.2f}')
     if not lines:
       return []
     for ax, what in zip(panels, ('training', 'test'), strict=True):

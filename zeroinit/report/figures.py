@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import textwrap
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from zeroinit.report import header, page
 from zeroinit.report.groups import ACCURACY, LOSS, METRICS, varying
 from zeroinit.report.published import published
-from zeroinit.report.tables import field, units
+from zeroinit.report.tables import field, rate, units, value
 
 STYLE = {
     'font.size': 9, 'axes.titlesize': 9, 'axes.labelsize': 9, 'legend.fontsize': 8.5, 'xtick.labelsize': 8,
@@ -67,7 +68,7 @@ def _against_the_rate(gathered, groups, names, metric):
   for group in groups:
     of_panels.setdefault(tuple(group.fields.get(name) for name in panel_names), []).append(group)
   in_order = sorted(of_panels, key=lambda panel: [(value is None, value) for value in panel])
-  shown = _spread(in_order, PANELS)
+  shown = spread(in_order, PANELS)
   lines = _lines(groups, names, panel_names)
   columns = min(4, len(shown))
   rows = math.ceil(len(shown) / columns)
@@ -103,18 +104,29 @@ def _rate_panel(ax, gathered, groups, lines, metric, names, panel_names):
     scores = [score for score in choice.scores if score.diverged < score.runs and math.isfinite(score.mean)]
     ax.errorbar([score.learning_rate for score in scores], [unit * score.mean for score in scores],
                 [unit * _deviation(score) for score in scores], **look)
+    for score in scores:
+      say(ax, score.learning_rate, unit * score.mean, f'{_at(look, score)}: {value(score, metric)}')
     if choice.best in scores:
       ax.plot(choice.best.learning_rate, unit * choice.best.mean, **(look | {
           'markersize': 9, 'markeredgecolor': 'black', 'markeredgewidth': 0.8, 'zorder': 4}))
     for theirs in _published(gathered, [group], metric):
       if theirs.learning_rate:
         ax.plot(theirs.learning_rate * ASIDE, theirs.value, **_hollow(look))
+        say(ax, theirs.learning_rate * ASIDE, theirs.value, f'{_at(look, theirs)}: {theirs}, {theirs.table}')
     # One below the other, so that methods which diverge at the same rate can be told apart.
     height = 0.025 + _step(lines) * place
     for score in choice.scores:
       if score.diverged:
-        ax.plot(score.learning_rate, height if metric == ACCURACY else 1 - height, 'x', color=look['color'],
-                markersize=4.5, markeredgewidth=1.3, transform=ax.get_xaxis_transform(), clip_on=False)
+        cross = score.learning_rate, height if metric == ACCURACY else 1 - height
+        ax.plot(*cross, 'x', color=look['color'], markersize=4.5, markeredgewidth=1.3, clip_on=False,
+                transform=ax.get_xaxis_transform())
+        say(ax, *cross, f'{_at(look, score)}: {score.diverged} of {score.runs} diverged',
+            transform=ax.get_xaxis_transform())
+
+
+def _at(look, score):
+  """'zeroinit at 2^-3', of a Score or a Published."""
+  return f'{look["label"]} at {rate(score.learning_rate)}'
 
 
 def _step(lines):
@@ -136,10 +148,15 @@ def _best_against(gathered, groups, names, name):
       shown += [unit * (score.mean + sign * _deviation(score)) for score in scores.values() for sign in (-1, 1)]
       ax.errorbar([_apart(x, place, lines) for x in scores], [unit * score.mean for score in scores.values()],
                   [unit * _deviation(score) for score in scores.values()], **look)
+      for x, score in scores.items():
+        say(ax, _apart(x, place, lines), unit * score.mean,
+            f'{NAMES[name]} {x}: {_at(look, score)}: {SHORT[metric]} {value(score, metric)}')
       for group in members:
         for theirs in _published(gathered, [group], metric):
           x = _apart(group.fields[name], place, lines) * ASIDE
           ax.errorbar(x, theirs.value, theirs.std or 0, **_hollow(look))
+          says = f'{NAMES[name]} {group.fields[name]}: {look["label"]}: {SHORT[metric]} {theirs}, {theirs.table}'
+          say(ax, x, theirs.value, says)
           shown.append(theirs.value)
     _value_axis(ax, metric, shown)
     ax.set_ylabel(AXIS[metric])
@@ -163,6 +180,8 @@ def _rates_against_the_batch(gathered, groups, names):
       best = {x: score.learning_rate for x, score in sorted(best.items()) if score.diverged < score.runs}
       rates += best.items()
       ax.plot([_apart(x, place, lines) for x in best], list(best.values()), **look)
+      for x, best_rate in best.items():
+        say(ax, _apart(x, place, lines), best_rate, f'batch size {x}: {look["label"]}: {rate(best_rate)}')
     _proportional(ax, rates)
   figure.axes[0].set_ylabel('optimal learning rate')
   return image_of(gathered, figure, lines, 'report_rate_batch_size.png',
@@ -198,8 +217,8 @@ def look_of(method, says, before):
 
   before: looks of the lines that are there already.
   """
-  rows = [look['label'].partition(',')[0].partition('(')[0] for look in before]
-  row = method.partition('(')[0]
+  row_of = lambda text: re.split('[(, ]', text)[0]
+  rows, row = [row_of(look['label']) for look in before], row_of(method)
   others = list(dict.fromkeys(name for name in (*rows, row) if name not in LOOKS))
   place = others.index(row) if row in others else 0
   other = OTHER_COLOURS[place % len(OTHER_COLOURS)], OTHER_MARKERS[place % len(OTHER_MARKERS)]
@@ -314,22 +333,39 @@ def _apart_enough(ticks, forward, lowest, highest):
   return kept
 
 
-def _spread(values, most):
+def spread(values, most):
   """At most so many of the values, evenly from first to last."""
   if len(values) <= most:
     return values
   return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
+def say(ax, x, y, text, **options):
+  """Has report.html say a text at a place of a figure: that of an invisible line, whose gid it is."""
+  ax.plot([x], [y], linestyle='none', gid=text, **options)
+
+
+def _values(figure):
+  """The page.Value of each text that a figure, which has been drawn, is to say; its panel's title stands before it."""
+  for ax in figure.axes:
+    for line in ax.lines:
+      if line.get_gid():
+        x, y = figure.transFigure.inverted().transform(line.get_transform().transform(line.get_xydata()))[0]
+        yield page.Value(x, 1 - y, ': '.join(filter(None, (ax.get_title(), line.get_gid()))))
+
+
+def finish(figure, title, marks, columns):
+  """A heading, and a legend below the panels. marks: dicts of what Line2D takes."""
+  figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
+  letters = int(12 * figure.get_figwidth())  # of this size that fit on a line
+  figure.suptitle(textwrap.fill(title, letters), fontsize=9, color='#404040')
+
+
 def image_of(gathered, figure, lines, file, text):
   """The page.Image of a figure, with its legend, and the study's name and departures above it."""
-  marks = [Line2D([], [], **look) for _, look in lines.values()]
-  columns = min(len(marks), 4 if figure.get_figwidth() > 7 else 3)
-  figure.legend(handles=marks, loc='outside lower center', ncols=columns)
   says = header.departures(gathered)
   title = gathered.study.name + (f' ({"; ".join(says)})' if says else '')
-  line = int(12 * figure.get_figwidth())  # letters of this size that fit
-  figure.suptitle(textwrap.fill(title, line), fontsize=9, color='#404040')
+  finish(figure, title, [look for _, look in lines.values()], min(len(lines), 4 if figure.get_figwidth() > 7 else 3))
   png = io.BytesIO()
   figure.savefig(png, format='png')
-  return page.Image(file, text, png.getvalue())
+  return page.Image(file, text, png.getvalue(), tuple(_values(figure)))

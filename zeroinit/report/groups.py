@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 from zeroinit import data, selection
-from zeroinit.errors import UserError
 from zeroinit.studies import TUNED_OVER, Cell, Study, extended
 
 ACCURACY, LOSS = METRICS = tuple(selection.BETTER)
@@ -109,14 +108,17 @@ class Gathered:
     """The cells that have no result, failed ones included."""
     return [cell for cell in self.study.cells if cell.identity not in self.results]
 
+  @property
+  def over(self):
+    """Whether every cell has a result or has failed."""
+    return all(cell.identity in self.failures for cell in self.missing)
+
 
 def gather(study):
   """Reads a study's results. Raises UserError, naming the file, where one is damaged."""
   results = study.results()
-  for cell in study.cells:
-    _check(results.get(cell.identity), study.directory(cell) / 'result.json')
   failed, here = study.failures(), {cell.identity for cell in study.cells}
-  failures = {name: str(message) for name, message in failed.items() if name in here and name not in results}
+  failures = {name: message for name, message in failed.items() if name in here and name not in results}
   by_setting = {}
   for cell in study.cells:
     by_setting.setdefault((cell.dataset, cell.setting), []).append(cell)
@@ -124,19 +126,26 @@ def gather(study):
 
 
 def beyond_the_edge(gathered):
-  """The cells by which a study's grids must grow where an optimal rate lies at an end: the next power of two there.
-
-  A setting that trains at no rate has no optimum to look for.
-  """
+  """The cells by which a study's grids must grow where an optimal rate lies at an end: the next power of two there."""
   grown = []
   for group in gathered.groups:
-    if not group.complete or group.choices[ACCURACY].best.mean < 2 * group.chance:
-      continue
     rates = [cell.learning_rate for cell in group.cells]
-    edges = {choice.edge for choice in group.choices.values()}
+    edges = _edges(group)
     further = ([min(rates) / 2] if 'lowest' in edges else []) + ([max(rates) * 2] if 'highest' in edges else [])
     grown += extended([cell for cell in group.cells if cell.learning_rate == rates[0]], further)
   return grown
+
+
+def has_edge(gathered):
+  """Whether there are such cells; their config files are not needed to tell."""
+  return any(_edges(group) - {None} for group in gathered.groups)
+
+
+def _edges(group):
+  """The ends of the grid at which an optimal rate lies; a setting that trains at no rate has none to look for."""
+  if not group.complete or group.choices[ACCURACY].best.mean < 2 * group.chance:
+    return set()
+  return {choice.edge for choice in group.choices.values()}
 
 
 def varying(groups):
@@ -159,13 +168,3 @@ def _group(cells, results):
         values.setdefault(cell.learning_rate, []).append(value)
     choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES)
   return Group(tuple(cells), there, choices)
-
-
-def _check(result, path):
-  """Raises UserError where a run that is done lacks a number that every such run has."""
-  if result is None or result['status'] == 'diverged':
-    return
-  for metric in METRICS:
-    value = result.get(metric)
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-      raise UserError(f'{path} is damaged: its status is {result["status"]!r} and its {metric} is {value!r}')

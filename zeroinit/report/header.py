@@ -1,11 +1,15 @@
-"""The title of a report, which says what stands between its numbers and the papers', and what was run."""
+"""The title of a report, which says what stands between its numbers and the papers', what was run, and how far."""
 
 import math
 import re
+import time
 
 from zeroinit.config import PROTOCOLS
 from zeroinit.progress import duration
+from zeroinit.report import page
 from zeroinit.report.published import SEEDS
+
+REFRESH_SECONDS = 20.0  # of the page of a running study
 
 
 def title(gathered):
@@ -62,6 +66,22 @@ def what_was_run(gathered):
       'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),
       f'Revision: {says("git_revision") or "not known"}', f'Time computed: {duration(seconds)}')
   return counts + ' ' + '. '.join(parts) + '.'
+
+
+def progress(gathered, live):
+  """How far a study is that is not over, as page.Progress.
+
+  live: whether the report is being rewritten, although no worker may have begun a cell yet.
+  """
+  study, results = gathered.study, gathered.results
+  running = study.running()
+  diverged = sum(result['status'] == 'diverged' for result in results.values())
+  seconds = study.seconds_left(results, len(running))
+  left = '' if seconds is None else f'; about {duration(seconds)} left'
+  goes_on = '' if live or running else '; the same command goes on'
+  says = (f'{len(results)} of {len(study.cells)} cells done, {diverged} of them diverged; {len(running)} running, '
+          f'{len(gathered.failures)} failed{left}{goes_on}. Written at {time.strftime("%Y-%m-%d %H:%M:%S %Z")}.')
+  return page.Progress(len(results), len(study.cells), says, REFRESH_SECONDS if live or running else None)
 
 
 def _partial(gathered):

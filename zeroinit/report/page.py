@@ -2,9 +2,15 @@
 
 import base64
 import dataclasses
+import hashlib
 import html as escaping
+import importlib.resources
+import io
+import math
 import re
 import textwrap
+
+import PIL.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,40 +39,53 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Value:
+  """A value in a figure. x, y: its place, as shares of the width from the left and of the height from the top."""
+
+  x: float
+  y: float
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Image:
-  """file: name beside the report; text: what the figure shows, also for those who cannot see it."""
+  """file: name beside the report; text: what the figure shows, also for those who cannot see it.
+
+  values: what HTML says where one points at it, and lists below it.
+  """
 
   file: str
   text: str
   png: bytes
+  values: tuple[Value, ...] = ()
 
 
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1rem; }
-body { overflow-wrap: break-word; }
-h1 { font-size: 1.4rem; line-height: 1.3; }
-h2 { font-size: 1.15rem; margin-top: 2rem; }
-h3 { font-size: 0.95rem; margin-bottom: 0; }
-.scroll { overflow-x: auto; margin: 0.5rem 0 1.5rem; }
-table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 1rem 0.3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8885; }
-thead th { vertical-align: bottom; border-bottom: 1px solid; }
-tbody th { font-weight: 400; }
-tbody th, td { white-space: nowrap; }
-tbody .long { white-space: normal; min-width: 14rem; }
-figure { margin: 1.5rem 0; }
-figure img { max-width: 100%; height: auto; background: white; }
-figcaption, li { font-size: 0.875rem; }
-"""
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """How far something is: done of so many. refresh: seconds after which HTML loads itself anew, or None."""
+
+  done: int
+  of: int
+  text: str
+  refresh: float | None = None
+
+
+STYLE, SCRIPT = (importlib.resources.files(__package__).joinpath(name).read_text() for name in ('page.css', 'page.js'))
 
 
 def html(title, blocks):
-  """One HTML page, as text: images inside, no script, no address outside."""
+  """One HTML page, as text: images inside, no address outside, and no script but its own."""
   body = '\n'.join(_html_block(block) for block in blocks)
+  # A browser that is told so loads nothing else, and runs nothing that was written into a study.
+  digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+  policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+  refresh = next((block.refresh for block in blocks if isinstance(block, Progress) and block.refresh), None)
+  reload = f'<noscript><meta http-equiv="refresh" content="{refresh:g}"></noscript>\n' if refresh else ''
   return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-          f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_html_text(title)}</title>\n'
-          f'<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_html_text(title)}</h1>\n{body}\n</main>\n</body>\n'
+          f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+          f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{reload}'
+          f'<title>{_html_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
+          f'<body>\n<main>\n<h1>{_html_text(title)}</h1>\n{body}\n</main>\n<script>{SCRIPT}</script>\n</body>\n'
           '</html>\n')
 
 
@@ -90,18 +109,31 @@ def _html_block(block):
       return '<ul>\n' + '\n'.join(f'<li>{_html_text(line)}</li>' for line in lines) + '\n</ul>'
     case Table(caption, columns, rows):
       head = ''.join(f'<th scope="col">{_html_text(name)}</th>' for name in columns)
-      body = '\n'.join(f'<tr><th scope="row"{_long(row[0])}>{_html_text(row[0])}</th>'
-                       + ''.join(f'<td{_long(cell)}>{_html_text(cell)}</td>' for cell in row[1:]) + '</tr>'
-                       for row in rows)
+      body = '\n'.join(f'<tr><th scope="row"{_shown(row[0])}</th>'
+                       + ''.join(f'<td{_shown(cell)}</td>' for cell in row[1:]) + '</tr>' for row in rows)
       # A table is wider than a phone; whoever has no mouse scrolls it with the arrow keys. Its caption is a heading
       # outside, so that it does not scroll away.
       label = f'aria-label="{_html_text(caption)}"'
-      return (f'<h3>{_html_text(caption)}</h3>\n<div class="scroll" tabindex="0" role="region" {label}>\n'
+      return (f'<h3>{_html_text(caption)}</h3>\n<div class="scroll" tabindex="0" role="group" {label}>\n'
               f'<table {label}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>')
-    case Image(_, text, png):
+    case Image(_, text, png, values):
+      with PIL.Image.open(io.BytesIO(png)) as image:
+        # CSS has 96 pixels to an inch, so letters have the size that the figure gives them.
+        width, height = (round(pixels * 96 / image.info.get('dpi', (96,))[0]) for pixels in image.size)
       data = base64.b64encode(png).decode()
-      return (f'<figure>\n<img src="data:image/png;base64,{data}" alt="{_html_text(text)}">\n'
-              f'<figcaption>{_html_text(text)}</figcaption>\n</figure>')
+      listed = ''.join(f'<li data-x="{value.x:.4f}" data-y="{value.y:.4f}">{_html_text(value.text)}</li>\n'
+                       for value in values)
+      below = (f'<details>\n<summary>Values of the figure: {len(values)}</summary>\n'
+               f'<ul class="values">\n{listed}</ul>\n</details>\n') if values else ''
+      return (f'<figure>\n<div class="scroll" tabindex="0" role="group" aria-label="Figure">\n<div class="plot">'
+              f'<img src="data:image/png;base64,{data}" alt="{_html_text(text)}" width="{width}" height="{height}">'
+              f'</div>\n</div>\n'
+              f'<figcaption>{_html_text(text)}</figcaption>\n{below}</figure>')
+    case Progress(done, of, text, refresh):
+      every = f' data-refresh="{refresh:g}"' if refresh else ''
+      return (f'<section class="progress" aria-label="Progress"{every}>\n'
+              f'<progress max="{of}" value="{done}" aria-label="{done} of {of}"></progress>\n'
+              f'<p>{_html_text(text)}</p>\n</section>')
 
 
 def _markdown_block(block):
@@ -116,7 +148,7 @@ def _markdown_block(block):
       lines = [columns, ['---'] * len(columns), *rows]
       cells = lambda line: [cell if cell == '---' else _markdown_text(cell) for cell in line]
       return f'**{_markdown_text(caption)}**\n\n' + '\n'.join(f'| {" | ".join(cells(line))} |' for line in lines)
-    case Image(file, text, _):
+    case Image(file, text):
       return f'![{_markdown_text(text)}]({file})\n\n{_markdown_text(text)}'
 
 
@@ -136,8 +168,21 @@ def _text_block(block, width):
       return '\n'.join([textwrap.fill(caption, width), line(columns), under, *map(line, rows)])
 
 
-def _long(text):
-  return ' class="long"' if len(text) > 32 else ''
+def _shown(text):
+  """The rest of a table cell's tag, with the number by which its column sorts, and its text."""
+  number = _number(text)
+  return ((' class="long"' if len(text) > 32 else '') + ('' if number is None else f' data-number="{number:g}"')
+          + f'>{_html_text(text)}')
+
+
+def _number(text):
+  """The number that a text begins with, as in '90.95 ± 0.36', '2^-4' and '3 of 15'; None where it begins otherwise."""
+  found = re.match(r'([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:\^(-?\d+))?(?![\w.^])', text.replace(',', ''))
+  try:
+    number = float(found[1]) ** int(found[2] or 1) if found else math.nan
+  except (OverflowError, ZeroDivisionError):
+    return None
+  return number if math.isfinite(number) else None
 
 
 def _html_text(text):
