@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from zeroinit import own
 from zeroinit.layers import Activation, add_scalar, branch_inits, conv, initial_alpha, kernel_initializer, normalize
 from zeroinit.methods import Method
 
@@ -71,14 +72,19 @@ class Block(nn.Module):
     return conv(self.method, spec.features, spec.size, spec.stride, name=name, dtype=self.dtype,
                 kernel_init=init or kernel_initializer(self.kernel_init))(x)
 
-  def merge(self, shortcut, h, bias):
+  def merge(self, shortcut, h, train, bias):
     """bias: whether the block has a scalar bias after the sum."""
-    method, alpha = self.method, 1.0
-    if method.alpha is not None:
-      start = nn.initializers.constant(initial_alpha(method, self.num_blocks))
-      alpha = self.param('alpha', start, ()).astype(h.dtype)
-    x = method.merge_scale * (shortcut + alpha * h)
+    alpha = self.multiplier(h, train)
+    x = self.method.merge_scale * (shortcut + alpha * h)
     return add_scalar(self, 'merge_bias', x) if bias else x
+
+  def multiplier(self, h, train):
+    if self.method.alpha is None:
+      return 1.0
+    if 'alpha' in self.method.functions:
+      return own.apply(self.method, 'alpha', self, h, train)
+    start = nn.initializers.constant(initial_alpha(self.method, self.num_blocks))
+    return self.param('alpha', start, ()).astype(h.dtype)
 
 
 class BlockV2(Block):
@@ -98,7 +104,7 @@ class BlockV2(Block):
       if i == 1 and projected:
         shortcut = self.convolve(projected, h, name='shortcut')
       h = self.convolve(spec, h, name=f'conv{i}', init=init)
-    return self.merge(shortcut, h, method.merge_bias)
+    return self.merge(shortcut, h, train, method.merge_bias)
 
 
 class BlockV1(Block):
@@ -122,7 +128,7 @@ class BlockV1(Block):
       if i < len(self.convs):
         h = Activation(method, name=f'relu{i}')(h, train)
     h = normalize(method, h, train, name='norm')
-    return nn.relu(self.merge(shortcut, h, scalars or method.merge_bias))
+    return nn.relu(self.merge(shortcut, h, train, scalars or method.merge_bias))
 
   def project(self, spec, x, train):
     return normalize(self.method, self.convolve(spec, x, name='shortcut'), train, name='shortcut_norm')

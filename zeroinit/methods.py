@@ -2,7 +2,7 @@
 
 A row says what a residual network does instead of (or with) batch normalization. The network itself is
 one visible line, `shortcut + alpha * h`, in `blocks.py`; what each field does there is in `layers.py`.
-Adding one's own method is adding a row.
+Adding one's own method is adding a row, in a file of one's own: see `examples/layer_scale.py`.
 
 ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321), BJ Bjorck et
 al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604).
@@ -11,9 +11,11 @@ al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604).
 import dataclasses
 import math
 
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, suggestion
+from zeroinit.references import named, reference, short
 
 INVERSE_SQRT_D = 'inverse_sqrt_d'  # alpha = 1/sqrt(d), d the number of residual blocks (not layers)
+FUNCTIONS = ('norm', 'alpha')  # fields that may name a function of one's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +27,29 @@ class Method:
   """
 
   # Before each ReLU, in a V1 network after each convolution: 'batch' (statistics over the whole global batch), 'ghost'
-  # (over groups of ghost_size), 'none'.
+  # (over groups of ghost_size), 'none'; or a function of one's own, f(module, x, train), as 'FILE.py:FUNCTION'.
   norm: str = 'none'
   ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
   last_norm_only: bool = False  # a single norm, after the last block
   noisy_norm: bool = False  # SA: random shifts and scales after every norm, other ones at every update
   biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
-  alpha: float | str | None = None  # initial multiplier of every residual branch, trained; None: no multiplier
+  # Initial multiplier of every residual branch, trained; or a function, f(module, branch, train), that makes the
+  # multiplier; None: no multiplier.
+  alpha: float | str | None = None
   merge_scale: float = 1.0  # fixed factor on (shortcut + branch)
   merge_bias: bool = False  # one trained scalar on (shortcut + branch), before the last ReLU of a V1 block
   dropout: float = 0.0  # probability of dropping a pooled feature before the classifier
   zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
   depth_init: bool = False  # FX rule 2: the other convolutions of a branch start scaled by L^(-1/(2m-2))
   scalar_rate: float = 1.0  # learning rate of alpha and the scalar biases, relative to the rest
+  code: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)  # see `own.complete`
 
   def __post_init__(self):
-    if self.norm not in ('none', 'batch', 'ghost'):
-      raise UserError(f"method.norm is {self.norm!r}; it must be 'none', 'batch' or 'ghost'")
+    for field in FUNCTIONS:  # where a row is written, a function may stand for its name
+      if callable(getattr(self, field)):
+        object.__setattr__(self, field, named(field, getattr(self, field)))
+    if self.norm not in ('none', 'batch', 'ghost') and not reference(self.norm):
+      raise UserError(f"method.norm is {self.norm!r}; it must be 'none', 'batch', 'ghost', or FILE.py:FUNCTION")
     if self.biases not in ('none', 'channel', 'scalar'):
       raise UserError(f"method.biases is {self.biases!r}; it must be 'none', 'channel' or 'scalar'")
     if self.norm == 'none' and self.last_norm_only:
@@ -57,13 +65,25 @@ class Method:
       raise UserError(f'method.merge_scale is {self.merge_scale}; it must be a positive number')
     if not (math.isfinite(self.scalar_rate) and self.scalar_rate >= 0):
       raise UserError(f'method.scalar_rate is {self.scalar_rate}; it must be zero or a positive number')
-    if self.alpha not in (None, INVERSE_SQRT_D):
+    if self.alpha not in (None, INVERSE_SQRT_D) and not reference(self.alpha):
       if type(self.alpha) not in (int, float) or not math.isfinite(self.alpha):
-        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D} or none')
+        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D}, '
+                        'FILE.py:FUNCTION, or none')
       object.__setattr__(self, 'alpha', float(self.alpha))  # so that 0 and 0.0 have one label
       if self.alpha == 0 and self.zero_init:
         raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
                         'branches would stay dead for ever; use one of the two')
+
+  @property
+  def functions(self):
+    """{field: (file, function)} of the fields that name a function of one's own."""
+    found = {field: reference(getattr(self, field)) for field in FUNCTIONS}
+    return {field: names for field, names in found.items() if names}
+
+  @property
+  def has_batch_statistics(self):
+    """Whether a norm here takes statistics over examples; what one of one's own does is not known."""
+    return self.norm in ('batch', 'ghost')
 
   @property
   def inner(self):
@@ -108,13 +128,18 @@ METHODS = {
 def row(name):
   """The method of that name. Raises UserError, listing the names, where there is none."""
   if name not in METHODS:
-    raise UserError(f'unknown method {name!r}; the rows of METHODS are: {", ".join(METHODS)}')
+    raise UserError(f'unknown method {name!r}; the rows of METHODS are: {", ".join(METHODS)}'
+                    + suggestion(name, METHODS))
   return METHODS[name]
 
 
 def label(name, method):
-  """The row's name, followed by the fields in which `method` departs from it: 'zeroinit(dropout=0.2)'."""
-  changed = [f'{field.name}={getattr(method, field.name)}'
-             for field in dataclasses.fields(Method)
-             if getattr(method, field.name) != getattr(row(name), field.name)]
+  """The row's name, followed by the fields in which `method` departs from it: 'zeroinit(dropout=0.2)'.
+
+  The name alone where there is no such row, as for a run of a method of one's own whose file was not named.
+  """
+  fields = lambda of: {field.name: short(getattr(of, field.name))
+                       for field in dataclasses.fields(Method) if field.name != 'code'}
+  here, there = fields(method), fields(METHODS.get(name, method))
+  changed = [f'{field}={value}' for field, value in here.items() if value != there[field]]
   return f'{name}({", ".join(changed)})' if changed else name

@@ -1,0 +1,33 @@
+"""LayerScale (Touvron et al., arXiv:2103.17239) as a method of one's own: a multiplier per channel that starts at 1e-4.
+
+  python -m zeroinit.main --config=examples/layer_scale.py --workdir=runs/layer_scale
+  python -m launch.local --config=examples/layer_scale.py --workdir=runs/layer_scale_study
+  python -m zeroinit.report --workdir=runs/layer_scale_study
+
+docs/own_method.md goes through it step by step. Copy the file to begin with.
+"""
+
+import flax.linen as nn
+
+from zeroinit.methods import METHODS, Method
+
+
+def layer_scale(module, branch, train):
+  """What the branch, [batch, height, width, channels], is multiplied with before it is added to the shortcut."""
+  return module.param('alpha', nn.initializers.constant(1e-4), branch.shape[-1:])
+
+
+METHODS['layer_scale'] = Method(alpha=layer_scale, biases='channel')
+
+
+def get_config(method='layer_scale'):
+  from configs import digits  # not above: a run keeps this file, and is to be loaded where there are no configs as well
+
+  return digits.get_config(method)
+
+
+def sweep():
+  """Is a multiplier per channel better than one per block, or than batch norm? Depth 100 on the digits: 15 runs."""
+  for method in ('layer_scale', 'zeroinit_no_dropout', 'batch_norm'):
+    for log2_rate in range(-8, 1, 2):
+      yield f':{method}', {'depth': 100, 'learning_rate': 2.0**log2_rate}
