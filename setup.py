@@ -16,13 +16,14 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11,<3.14',
     packages=find_packages(include=['zeroinit', 'zeroinit.*']),
-    package_data={'zeroinit.report': ['paper_results.json']},
+    package_data={'zeroinit.report': ['paper_results.json', 'page.css', 'page.js']},
     install_requires=[
         'absl-py>=2.1',
         'array-record>=0.8',
         'clu>=0.0.12',
         'etils[epath]>=1.10',
         'flax>=0.12',
+        'google-crc32c>=1.6',  # the checksums of TFRecord
         'grain>=0.2.15',
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
         'jax>=0.10',
@@ -39,12 +40,14 @@ setup(
         'tensorflow-datasets>=4.9.9',  # reads without TensorFlow
     ],
     extras_require={
-        'test': ['gcsfs>=2025.2', 'pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12', 'submitit>=1.5.3'],
+        'test': ['gcsfs>=2025.2', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12',
+                 'submitit>=1.5.3'],
         'parity': ['torch>=2.6'],
         'cuda': ['jax[cuda12]>=0.10'],
         'tpu': ['jax[tpu]>=0.10', 'gcsfs>=2025.2'],
         'tf': ['tensorflow-cpu>=2.19'],
         'slurm': ['submitit>=1.5.3'],
-        'notebook': ['jupyterlab>=4', 'jupytext>=1.17', 'nbmake>=1.5.5'],
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.30', 'ruff>=0.12'],
+        'notebook': ['ipykernel>=6.29', 'jupyterlab>=4', 'jupytext>=1.17', 'nbmake>=1.5.5', 'treescope>=0.1.9'],
     },
 )

@@ -23,7 +23,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import begin
-from zeroinit import claims, command_line, runs
+from zeroinit import command_line, runs
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
@@ -41,19 +41,20 @@ def main(argv):
   study = begin.begin()
   if study is None:
     return
-  from zeroinit.report import write_report  # takes a second to import, and --list need not wait for it
+  from zeroinit.report import live, write_report  # takes a second to import, and --list need not wait for it
 
   # Also where a shell that started this in the background has it ignore Ctrl-C.
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: sys.exit(128 + number))
   study.forget_failures()
   places = list(_places(_SLOTS.value))
-  while True:
-    _work(study, places)
-    grown = begin.grow(study)
-    if grown is study:
-      break
-    study = grown
+  with live(study.workdir):
+    while True:
+      _work(study, places)
+      grown = begin.grow(study)
+      if grown is study:
+        break
+      study = grown
   print(write_report(study.workdir), flush=True)
   begin.raise_failures(study)
 
@@ -178,8 +179,6 @@ class _Progress:
     self._status = self._console.status('') if self._console.is_terminal else contextlib.nullcontext()
     self._by_identity = {cell.identity: cell for cell in study.cells}
     self._results = study.results()
-    self._began = time.monotonic()
-    self._flop = 0.0  # of cells that were done since
 
   def __enter__(self):
     self._status.__enter__()
@@ -196,7 +195,6 @@ class _Progress:
     for identity in sorted(self.study.finished() & self._by_identity.keys() - self._results.keys()):
       cell = self._by_identity[identity]
       self._results[identity] = result = runs.read_result(self.study.directory(cell))
-      self._flop += cell.flop * result['steps'] / max(1, round(cell.images / cell.fields['batch_size']))
       outcome = (f'diverged after {result["steps"]:,} steps' if result['status'] == 'diverged'
                  else f'test accuracy {result["test_accuracy"]:.4f}')
       self._console.print(f'[{len(self._results)}/{len(self.study.cells)}] {cell.identity.rpartition("_")[0]}: '
@@ -204,25 +202,16 @@ class _Progress:
       sys.stdout.flush()
     if self._console.is_terminal:
       diverged = sum(result['status'] == 'diverged' for result in self._results.values())
-      begun = self.study.begun()
-      running = sum(cell.identity in begun and claims.holder(self.study.directory(cell)) is not None
-                    for cell in self._left())
+      running = len(self.study.running())
       self._status.update(f'{len(self._results)} of {len(self.study.cells)} cells done, {diverged} of them diverged, '
-                          f'{running} running  {self._time_left()}')
+                          f'{running} running  {self._time_left(running)}')
 
-  def _left(self):
-    """The cells that are still to be done."""
-    over = self._results.keys() | self.study.failures().keys()
-    return [cell for cell in self.study.cells if cell.identity not in over]
-
-  def _time_left(self):
-    """By the work done since the start; the cells that are running count as not begun."""
-    left = sum(cell.flop for cell in self._left())
-    if not left:
+  def _time_left(self, running=0):
+    """running: cells, on any machine; between two of them a worker here has none."""
+    if len(self._results) == len(self.study.cells):
       return 'done'
-    if self._flop < 0.03 * sum(cell.flop for cell in self.study.cells):
-      return ''  # the first programs are still being compiled
-    return duration((time.monotonic() - self._began) * left / self._flop) + ' left'
+    seconds = self.study.seconds_left(self._results, max(running, len(self.threads)))
+    return '' if seconds is None else duration(seconds) + ' left'
 
 
 if __name__ == '__main__':

@@ -4,9 +4,10 @@
   python -m launch.slurm --study=figure1 --workdir=DIR --partition=gpu --slurm=account=lab --slurm=qos=high
 
 DIR must be on a file system that this machine and the nodes share; logs go to DIR/slurm. The command returns once the
-array is submitted. Repeated, it submits what is neither done nor waiting nor running, and once all is done it writes
-the report. A task that reaches its time limit, or is preempted, saves its state, puts itself back in the queue, and
-goes on. Needs submitit: pip install -e ".[slurm]".
+array is submitted; meanwhile `python -m zeroinit.report --workdir=DIR --watch` keeps DIR/report.html up to date.
+Repeated, it submits what is neither done nor waiting nor running, and once all is done it writes the report. A task
+that reaches its time limit, or is preempted, saves its state, puts itself back in the queue, and goes on. Needs
+submitit: pip install -e ".[slurm]".
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -25,7 +27,7 @@ import time
 from absl import flags
 
 from launch import begin
-from zeroinit import command_line
+from zeroinit import command_line, runs
 from zeroinit.errors import UserError, first_line
 
 SIGNAL_SECONDS = 120  # from the signal that time is up to the end
@@ -75,7 +77,8 @@ def main(argv):
   if not left and not _DRY_RUN.value:
     from zeroinit.report import write_report  # takes a second to import, and is needed once
     print(write_report(study.workdir))
-  print(f'how it stands: python -m zeroinit.report {shlex.quote(f"--workdir={study.workdir}")}')
+  else:
+    command_line.end(study.workdir, shlex.join(['python', '-m', 'zeroinit.report', f'--workdir={study.workdir}']))
 
 
 def _check_surroundings():
@@ -86,8 +89,9 @@ def _check_surroundings():
     raise UserError(f'there is no {missing[0]} here: start this on a machine of the cluster, or see with --dry_run '
                     'what it would submit')
   workdir = begin.WORKDIR.value or ''
-  if '://' in workdir or '%' in workdir:
-    raise UserError(f"--workdir={workdir}: Slurm's logs need a directory that the nodes share, without % in its name")
+  if '://' in workdir or '%' in workdir or not workdir.isprintable():
+    raise UserError(f"--workdir={workdir}: Slurm's logs need a directory that the nodes share, without % and control "
+                    'characters in its name')
 
 
 def chunks(cells, wanted, size):
@@ -147,11 +151,14 @@ def _parameters():
   others = {'requeue': True}
   for option in _SLURM.value:
     name, equals, value = option.partition('=')
-    if not name.strip('-') == name != '' or (equals and not value):
+    if not re.fullmatch('[A-Za-z][A-Za-z0-9_-]*', name) or (equals and not value):
       raise UserError(f'--slurm={option}: write --slurm=KEY=VALUE or --slurm=KEY, as after sbatch --')
     if name.replace('-', '_') in (*parameters, 'array'):
       raise UserError(f'--slurm={option}: this is set by a flag of launch.slurm, see --help')
     others[name] = value or True
+  for name, value in (parameters | others).items():
+    if not str(value).isprintable():  # Slurm reads its options line by line, and a shell what stands between them
+      raise UserError(f'{name} is {value!r}: an option of sbatch has no line breaks and no control characters')
   return {name: value for name, value in parameters.items() if value is not None} | {'additional_parameters': others}
 
 
@@ -184,8 +191,13 @@ def _queued(folder):
   if squeue.returncode:
     raise UserError(f'squeue fails: {squeue.stderr.strip()}')
   jobs = set(squeue.stdout.split())
-  submitted = itertools.chain.from_iterable(json.loads(path.read_text()).items() for path in folder.glob('*.json'))
-  return {identity for job, identities in submitted if job in jobs for identity in identities}
+  are_names = lambda names: isinstance(names, list) and all(map(runs.is_text, names))
+  queued = set()
+  for path in folder.glob('*.json'):
+    submitted = runs.parse(path.read_bytes(), path)
+    runs.checked(submitted, path, dict.fromkeys(submitted, are_names))
+    queued.update(*(identities for job, identities in submitted.items() if job in jobs))
+  return queued
 
 
 if __name__ == '__main__':

@@ -59,8 +59,9 @@ def main(argv):
   study.forget_failures()
   if _INSTALL.value and subprocess.run(archive).returncode:
     raise UserError('--install copies what is committed, and git could not pack it; start it in a checkout')
-  failed = _run(slices)
-  from zeroinit.report import write_report  # takes a second to import, and is needed once
+  from zeroinit.report import live, write_report  # takes a second to import, and --list need not wait for it
+  with live(study.workdir):
+    failed = _run(slices)
   print(write_report(study.workdir))
   if failed:
     raise UserError(f'{", ".join(failed)} failed, as said above; the same command goes on')

@@ -9,7 +9,8 @@ import time
 import pytest
 from etils import epath
 
-from zeroinit import claims
+from zeroinit import claims, objects
+from zeroinit.errors import UserError
 
 
 @pytest.fixture
@@ -87,6 +88,26 @@ def test_a_sleeper_that_was_taken_over_from_may_not_write(directory):
     with pytest.raises(claims.Elsewhere, match='has taken over'):
       still_held()
   assert claims.holder(directory) == 'process 1 on elsewhere'
+
+
+def test_a_holder_whose_disk_has_gone_may_not_write(directory):
+  with claims.claim(directory) as still_held:
+    directory.rename(directory.with_name('away'))
+    with pytest.raises(UserError, match='has gone'):
+      still_held()
+
+
+def test_a_sleeper_cannot_put_in_place_what_it_had_written_before(tmp_path):
+  """It has asked whether it still holds the run, falls asleep, and wakes up when another has gone on."""
+  path = tmp_path / 'metrics.jsonl'
+
+  def take_over():
+    objects.discard_unfinished(path)
+    objects.replace(path, 'new')
+
+  with pytest.raises(UserError, match='cannot write'):
+    objects.replace(path, 'old', before=take_over)
+  assert path.read_text() == 'new' and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_holder_gives_signs_of_life(directory, monkeypatch):

@@ -117,7 +117,7 @@ def test_a_cut_off_file_of_tfrecord(copy):
     shard.write_bytes(damaged)
     with pytest.raises(UserError, match=r'validation\.tfrecord-00002-of-00003 is cut off'):
       imagenet.load(data_dir)
-  shard.write_bytes(whole + bytes(16))  # an empty record
+  shard.write_bytes(whole + imagenet_copies.framed(b''))
   with pytest.raises(UserError, match=r'has 4 records where dataset_info\.json says 3'):
     imagenet.load(data_dir)
 
@@ -134,12 +134,15 @@ def test_a_record_without_image_or_label(copies, tmp_path):
   source = imagenet_copies.write(tmp_path / 'source', {'train': TRAIN, 'validation': VALIDATION})
   data_dir = imagenet_copies.rewrite(source, tmp_path / 'tfrecord', 'tfrecord', 1)
   shard = data_dir / 'imagenet2012' / imagenet_copies.VERSION / 'imagenet2012-train.tfrecord-00000-of-00001'
-  shard.write_bytes(shard.read_bytes().replace(b'\x0a\x05label', b'\x0a\x05lable', 1))
+  content = shard.read_bytes()
+  length = int.from_bytes(content[:8], 'little')
+  lacking = content[12:12 + length].replace(b'\x0a\x05label', b'\x0a\x05lable')
+  shard.write_bytes(imagenet_copies.framed(lacking) + content[16 + length:])
   split = imagenet.load(str(data_dir)).train
   with pytest.raises(UserError, match=r'record 0 of imagenet2012 train \(n00000000_0\.JPEG\) lacks'):
     split[0]
   shard.write_bytes(bytes(len(shard.read_bytes()) // 16 * 16))
-  with pytest.raises(UserError, match=r'train\.tfrecord-00000-of-00001 has'):
+  with pytest.raises(UserError, match=r'train\.tfrecord-00000-of-00001 is .*not a TFRecord file: at byte 0 '):
     imagenet.load(str(data_dir))
 
 

@@ -10,6 +10,7 @@ import command
 import numpy as np
 import pytest
 from bad_input_test import assert_one_line
+from probing import probe
 
 from zeroinit.methods import METHODS
 from zeroinit.probes import depth, gradients, stability, variance
@@ -31,15 +32,6 @@ def run_directory(tmp_path_factory, cache):
   code, _, errors = command.run('zeroinit.main', *DIGITS, '--config.epochs=0.5', f'--workdir={workdir}', cache=cache)
   assert code == 0, errors
   return workdir
-
-
-def probe(name, *flags, cache, workdir):
-  code, output, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}', cache=cache)
-  assert code == 0 and not errors, errors
-  made = json.loads((workdir / f'{name}.json').read_text())
-  assert (workdir / f'{name}.png').read_bytes().startswith(b'\x89PNG')
-  assert made['probe'] == name and {'versions', 'device', 'seed', 'batch_size', 'dataset', 'command'} <= made.keys()
-  return made, output
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +57,11 @@ def measured(tmp_path_factory, run_directory, cache):
                                   cache=cache, workdir=workdir / 'stability_of_run'),
   }
   return workdir, found
+
+
+def test_every_json_says_how_it_was_made(measured):
+  for made, _ in measured[1].values():
+    assert {'probe', 'versions', 'device', 'seed', 'batch_size', 'dataset', 'command'} <= made.keys()
 
 
 def test_one_record_for_every_block_of_every_method(measured):
@@ -232,6 +229,12 @@ def test_mistake(words, message, tmp_path, run_directory):
   code, _, errors = command.run(f'zeroinit.probes.{name}', *flags)
   assert_one_line(code, errors, message)
   assert not (tmp_path / 'made').exists()
+
+
+def test_where_all_training_diverges_nothing_is_left(tmp_path):
+  code, _, errors = command.run('zeroinit.probes.variance', *DIGITS, '--config.learning_rate=1e30', '--updates=3',
+                                f'--workdir={tmp_path}')
+  assert_one_line(code, errors, 'no network is left to measure: ghost_norm: 1 of 1 draws diverged before 3 updates')
 
 
 @pytest.mark.parametrize('wrong, message', [

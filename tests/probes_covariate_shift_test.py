@@ -1,7 +1,6 @@
 """Internal covariate shift: which parameter belongs to which layer; the shift, against an unrolled network."""
 
 import dataclasses
-import json
 
 import command
 import flax.linen as nn
@@ -10,19 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bad_input_test import assert_one_line
 from flax.traverse_util import flatten_dict, unflatten_dict
+from probing import LABELS, assert_mistake, assert_on_page, probe, small_config, some_images, unrolled
 from random_variables import random_variables
 
-from configs import digits
 from zeroinit import vgg
 from zeroinit.blocks import BlockV1, bottleneck
 from zeroinit.methods import METHODS
 from zeroinit.probes import channels, covariate_shift, training
 from zeroinit.probes import command as probe_command
 from zeroinit.resnet import CifarResNet, ResNet, WideResNet
-
-LABELS = jnp.array([0, 1, 2, 2], jnp.int32)
 
 
 class Bottlenecks(ResNet, kw_only=True):
@@ -40,10 +36,6 @@ def network(kind, name, **fields):
   method = dataclasses.replace(METHODS[name], **fields)
   arguments = {WideResNet: {'depth': 16, 'width': 1}, CifarResNet: {'depth': 14}}.get(kind, {})
   return kind(method=method, num_classes=10, **arguments)
-
-
-def some_images():
-  return jax.random.normal(jax.random.key(7), (4, 8, 8, 3))
 
 
 def inputs_of_layers(net, variables):
@@ -104,25 +96,6 @@ def test_a_parameter_belongs_to_the_last_layer_whose_input_it_leaves_alone(kind,
     assert number == expected, path
 
 
-def unrolled(kernels, images):
-  """The outputs of all layers of a CIFAR ResNet without normalization and biases. kernels: by depth."""
-  outputs = []
-
-  def convolve(x, kernel, stride=1):
-    outputs.append(jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((1, 1), (1, 1)),
-                                                dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
-    return outputs[-1]
-
-  stem, *branches, classifier = kernels
-  x = nn.relu(convolve(images, stem))
-  for first, second in zip(branches[::2], branches[1::2], strict=True):
-    stride = 2 if first.shape[2] != first.shape[3] else 1
-    shortcut = x[:, ::stride, ::stride]
-    shortcut = jnp.concatenate([shortcut, jnp.zeros((*shortcut.shape[:3], first.shape[3] - first.shape[2]))], 3)
-    x = nn.relu(shortcut + convolve(nn.relu(convolve(x, first, stride)), second))
-  return [*outputs, x.mean((1, 2)) @ classifier]
-
-
 @pytest.fixture(scope='module')
 def measured():
   """A network of 14 layers, its kernels in two states, and what the probe finds."""
@@ -171,15 +144,9 @@ def test_gradients_that_are_zero_or_overflow_have_no_cosine():
   assert not np.isfinite(covariate_shift.measure(net, {'params': params}, huge, images, LABELS, [5])[0]['shift'])
 
 
-def small_config(**fields):
-  config = digits.get_config('none')
-  config.update({'network': 'cifar_resnet', 'depth': 14, 'batch_size': 512, 'evaluations': 1, **fields})
-  return config
-
-
 def test_the_update_is_the_one_of_the_run():
   """With its momentum, at its rate; in the second epoch too."""
-  config = small_config(epochs=2.0)
+  config = small_config()
   recipe = probe_command.recipe_of(config)
   found = list(covariate_shift.steps(config, recipe, [0, 1, 3]))
   run = {updates: jax.device_get(variables['params'])
@@ -199,17 +166,10 @@ def test_a_run_that_diverges_ends_there():
 DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=16')
 
 
-def probe(*flags, workdir):
-  code, output, errors = command.run('zeroinit.probes.covariate_shift', *flags, f'--workdir={workdir}')
-  assert code == 0 and not errors, errors
-  assert (workdir / 'covariate_shift.png').read_bytes().startswith(b'\x89PNG')
-  return json.loads((workdir / 'covariate_shift.json').read_text()), output
-
-
 @pytest.mark.slow
 def test_a_record_for_every_method_moment_and_layer(tmp_path):
-  made, _ = probe(*DIGITS, '--methods=none,zeroinit', '--updates=0,3', '--layers=4,9', '--draws=2',
-                       workdir=tmp_path)
+  made, _ = probe('covariate_shift', *DIGITS, '--methods=none,zeroinit', '--updates=0,3', '--layers=4,9', '--draws=2',
+                  workdir=tmp_path)
   assert [(record['method'], record['updates'], record['layer']) for record in made['records']] == [
       (name, updates, layer) for name in ('none', 'zeroinit') for updates in (0, 3) for layer in (4, 9)]
   for record in made['records']:
@@ -217,8 +177,7 @@ def test_a_record_for_every_method_moment_and_layer(tmp_path):
     assert (record['cosine'] is None) == start and (record['shift'] == 0) == start
     assert start or record['standard_error']['shift'] > 0
   assert 'zeroinit: the gradient of layer 4, 9 is exactly zero, so there is no cosine.' in made['notes']
-  code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
-  assert code == 0 and covariate_shift.TITLE in (tmp_path / 'probes.html').read_text(), errors
+  assert_on_page(covariate_shift.TITLE, tmp_path)
 
 
 @pytest.mark.slow
@@ -226,7 +185,7 @@ def test_a_run_is_measured_where_it_stands(tmp_path):
   workdir = tmp_path / 'trained'
   code, _, errors = command.run('zeroinit.main', *DIGITS, '--config.epochs=0.5', f'--workdir={workdir}')
   assert code == 0, errors
-  made, _ = probe(f'--checkpoint={workdir}', workdir=tmp_path / 'made')
+  made, _ = probe('covariate_shift', f'--checkpoint={workdir}', workdir=tmp_path / 'made')
   assert [(record['method'], record['updates'], record['layer']) for record in made['records']] == [
       ('ghost_norm in trained', None, layer) for layer in (2, 6, 10)]
   assert any('no momentum' in note for note in made['notes'])
@@ -238,6 +197,4 @@ def test_a_run_is_measured_where_it_stands(tmp_path):
     ('--layers=2,15', '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14'),
     ('--updates=1000000', 'is more than the')])
 def test_mistake(words, message, tmp_path):
-  code, _, errors = command.run('zeroinit.probes.covariate_shift', *DIGITS, words, f'--workdir={tmp_path / "made"}')
-  assert_one_line(code, errors, message)
-  assert not (tmp_path / 'made').exists()
+  assert_mistake('covariate_shift', *DIGITS, words, message=message, workdir=tmp_path / 'made')

@@ -1,16 +1,14 @@
 """The fatal update of a run, found and walked again: against the run itself, and an unrolled network."""
 
 import dataclasses
-import json
+from functools import partial
 
-import command
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bad_input_test import assert_one_line
-from probes_covariate_shift_test import LABELS, small_config, some_images, unrolled
+from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe, small_config, some_images, unrolled
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
@@ -93,13 +91,8 @@ def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
          for state, variables in training.states(config, recipe, range(updates + 2))}
   jax.tree.map(np.testing.assert_array_equal, before, run[updates])
   jax.tree.map(np.testing.assert_array_equal, after, run[updates + 1])
-
-  @jax.jit
-  def loss_of(params, images, labels):
-    logits = recipe.net.apply({'params': params}, images, train=True)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-  losses = [float(loss_of(run[step], *probe_command.batch_at(config, step))) for step in range(updates + 2)]
+  loss_of = jax.jit(partial(cross_entropy, recipe.net))
+  losses = [float(loss_of({'params': run[step]}, *probe_command.batch_at(config, step))) for step in range(updates + 2)]
   assert max(losses[:-1]) <= DIVERGED_ABOVE and not losses[-1] <= DIVERGED_ABOVE
 
 
@@ -123,12 +116,8 @@ DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=16')
 
 @pytest.mark.slow
 def test_those_that_diverge_have_records(tmp_path):
-  code, output, errors = command.run(
-      'zeroinit.probes.divergence', *DIGITS, '--methods=none,batch_norm', '--config.learning_rate=1', '--updates=20',
-      '--points=3', '--layers=4,14', f'--workdir={tmp_path}')
-  assert code == 0 and not errors, errors
-  made = json.loads((tmp_path / 'divergence.json').read_text())
-  assert (tmp_path / 'divergence.png').read_bytes().startswith(b'\x89PNG')
+  made, output = probe('divergence', *DIGITS, '--methods=none,batch_norm', '--config.learning_rate=1', '--updates=20',
+                       '--points=3', '--layers=4,14', workdir=tmp_path)
   assert [(record['method'], record['layer']) for record in made['records']] == [('none', 4), ('none', 14)]
   for record, channels_there in zip(made['records'], (16, 10), strict=True):
     assert [point['share'] for point in record['along']] == [0, 0.5, 1]
@@ -137,8 +126,7 @@ def test_those_that_diverge_have_records(tmp_path):
   assert last['cross_entropy'] > first['cross_entropy'] and last['variance'] > first['variance']
   assert any(note.startswith('batch_norm, WRN-16-1 does not diverge within 20 updates') for note in made['notes'])
   assert 'none, WRN-16-1: diverges at update' in output
-  code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
-  assert code == 0 and divergence.TITLE in (tmp_path / 'probes.html').read_text(), errors
+  assert_on_page(divergence.TITLE, tmp_path)
 
 
 @pytest.mark.slow
@@ -147,5 +135,4 @@ def test_those_that_diverge_have_records(tmp_path):
     ('--draws=2', 'leave out --checkpoint and --draws'), ('--checkpoint=runs/x', 'leave out --checkpoint and --draws'),
     ('--updates=3', 'use a larger --config.learning_rate, or more --updates')])
 def test_mistake(words, message, tmp_path):
-  code, _, errors = command.run('zeroinit.probes.divergence', *DIGITS, words, f'--workdir={tmp_path / "made"}')
-  assert_one_line(code, errors, message)
+  assert_mistake('divergence', *DIGITS, words, message=message, workdir=tmp_path / 'made')

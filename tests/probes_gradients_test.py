@@ -1,38 +1,28 @@
 """Cosines between gradients of single examples, against those gradients written out."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probing import LABELS, some_images, wide
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
 from zeroinit.probes import gradients
-from zeroinit.resnet import CifarResNet, WideResNet
-
-LABELS = jnp.array([0, 1, 2, 2, 1, 0], jnp.int32)
-
-
-def some_images(batch=6):
-  return jax.random.normal(jax.random.key(7), (batch, 8, 8, 3))
-
-
-def wide(name, **fields):
-  return WideResNet(depth=10, width=1, method=dataclasses.replace(METHODS[name], **fields), num_classes=10)
+from zeroinit.resnet import CifarResNet
 
 
 def written_out(net, variables, images):
   """The matrix whose rows are the gradients of the examples, all in one forward pass; and each one's cross-entropy."""
   def losses(params):
     logits, _ = net.apply(variables | {'params': params}, images, train=True, mutable=['batch_stats'])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
+    found = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
+    return found, found
 
-  rows = jax.jit(jax.jacrev(losses))(variables['params'])
+  rows, found = jax.jit(jax.jacrev(losses, has_aux=True))(variables['params'])
   rows = [np.asarray(leaf, np.float64).reshape(len(images), -1) for leaf in jax.tree.leaves(rows)]
-  return np.concatenate(rows, 1), np.asarray(losses(variables['params']), np.float64)
+  return np.concatenate(rows, 1), np.asarray(found, np.float64)
 
 
 NETWORKS = [wide('none'), wide('biases'), wide('fixup', zero_init=False), wide('batch_norm'),

@@ -1,35 +1,20 @@
 """The loss along the gradient: exact for a parabola, and for networks what a plain loop finds; the command."""
 
-import dataclasses
-import json
 import math
 
 import command
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from bad_input_test import assert_one_line
+from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe, some_images, wide
 from random_variables import random_variables
 
-from configs import digits
 from zeroinit.methods import METHODS
-from zeroinit.probes import command as probe_command
-from zeroinit.probes import landscape, training
-from zeroinit.resnet import CifarResNet, WideResNet
-from zeroinit.step import init_state
+from zeroinit.probes import landscape
+from zeroinit.resnet import CifarResNet
 
-LABELS = jnp.array([0, 1, 2, 2, 1, 0], jnp.int32)
 STEP_SIZES = np.array([0.01, 0.03, 0.1])
-
-
-def some_images():
-  return jax.random.normal(jax.random.key(7), (6, 8, 8, 3))
-
-
-def wide(name, **fields):
-  return WideResNet(depth=10, width=1, method=dataclasses.replace(METHODS[name], **fields), num_classes=10)
 
 
 def test_a_parabola_is_exact():
@@ -57,12 +42,9 @@ def test_a_parabola_is_exact():
 
 def written_out(net, variables, images):
   """loss(w), g, and for each step size the loss and the gradient at w - t g: vectors, in a plain loop."""
-  def loss_of(params):
-    logits, _ = net.apply(variables | {'params': params}, images, train=True, mutable=['batch_stats'])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
-
   flat = lambda tree: np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
-  value_and_grad = jax.jit(jax.value_and_grad(loss_of))
+  value_and_grad = jax.jit(jax.value_and_grad(
+      lambda params: cross_entropy(net, variables | {'params': params}, images, LABELS)))
   loss, gradient = value_and_grad(variables['params'])
   found = []
   for step_size in STEP_SIZES:
@@ -171,39 +153,12 @@ def test_more_step_sizes_need_no_more_memory():
   assert temporaries(40) - temporaries(4) < parameters
 
 
-def test_the_batch_is_the_one_that_the_run_takes_next():
-  """Its loss is the one of the run's next update; in the second epoch too."""
-  config = digits.get_config('none')
-  config.update({'network': 'cifar_resnet', 'depth': 8, 'batch_size': 512, 'evaluations': 1})
-  recipe = probe_command.recipe_of(config)
-  assert recipe.schedule.steps_per_epoch == 2
-
-  @jax.jit
-  def loss_of(params, images, labels):
-    logits = recipe.net.apply({'params': params}, images, train=True)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-  state = init_state(recipe, config.learning_rate, config.seed)
-  with training.feeding(config, recipe) as feed:
-    for step in range(4):
-      expected = float(loss_of(state.params, *probe_command.batch_at(config, step)))
-      state, of_the_run = training.advance(recipe, feed, state, step + 1)
-      assert of_the_run == pytest.approx(expected, rel=1e-5)
-
-
 DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=10', '--config.batch_size=64')
-
-
-def probe(*flags, workdir):
-  code, output, errors = command.run('zeroinit.probes.landscape', *flags, f'--workdir={workdir}')
-  assert code == 0 and not errors, errors
-  assert (workdir / 'landscape.png').read_bytes().startswith(b'\x89PNG')
-  return json.loads((workdir / 'landscape.json').read_text()), output
 
 
 @pytest.mark.slow
 def test_a_record_for_every_method_and_moment(tmp_path):
-  made, output = probe(*DIGITS, '--methods=none,ghost_norm', '--updates=0,3', '--draws=2', '--points=3',
+  made, output = probe('landscape', *DIGITS, '--methods=none,ghost_norm', '--updates=0,3', '--draws=2', '--points=3',
                        '--config.learning_rate=0.25', workdir=tmp_path)
   records = made['records']
   assert [(record['method'], record['updates']) for record in records] == [
@@ -221,13 +176,13 @@ def test_a_run_and_what_overflows(tmp_path):
   workdir = tmp_path / 'trained'
   code, _, errors = command.run('zeroinit.main', *DIGITS, '--config.epochs=0.5', f'--workdir={workdir}')
   assert code == 0, errors
-  made, output = probe(f'--checkpoint={workdir}', '--step_sizes=1e-3,1e40', '--points=2', workdir=tmp_path / 'made')
+  made, output = probe('landscape', f'--checkpoint={workdir}', '--step_sizes=1e-3,1e40', '--points=2',
+                       workdir=tmp_path / 'made')
   record, = made['records']
   assert (record['method'], record['updates']) == ('ghost_norm in trained', None)
   assert record['along'][0]['beta'] > 0 and record['along'][1]['loss'] is None
   assert record['highest_loss'] is None and 'exceeds float32' in output
-  code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path / "made"}')
-  assert code == 0 and landscape.TITLE in (tmp_path / 'made' / 'probes.html').read_text(), errors
+  assert_on_page(landscape.TITLE, tmp_path / 'made')
 
 
 @pytest.mark.slow
@@ -237,6 +192,4 @@ def test_a_run_and_what_overflows(tmp_path):
     ('--step_sizes=a,b', '--step_sizes=a,b: write the smallest and the largest'),
     ('--updates=1000000', 'is more than the'), ('--updates=-1', 'write numbers of updates')])
 def test_mistake(words, message, tmp_path):
-  code, _, errors = command.run('zeroinit.probes.landscape', *DIGITS, words, f'--workdir={tmp_path / "made"}')
-  assert_one_line(code, errors, message)
-  assert not (tmp_path / 'made').exists()
+  assert_mistake('landscape', *DIGITS, words, message=message, workdir=tmp_path / 'made')

@@ -1,14 +1,13 @@
 """The deep linear network, against products of matrices, and gradient descent on it."""
 
 import dataclasses
-import json
 
 import command
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bad_input_test import assert_one_line
+from probing import assert_mistake, probe
 
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
@@ -113,9 +112,7 @@ DEEP_LINEAR = ('--config=configs/digits.py:none', '--network=deep_linear', '--li
 @pytest.mark.slow
 def test_both_commands(tmp_path):
   for name, flags in (('landscape', ['--step_sizes=0.01,30']), ('covariate_shift', ['--layers=3,6'])):
-    code, _, errors = command.run(f'zeroinit.probes.{name}', *DEEP_LINEAR, *flags, f'--workdir={tmp_path}')
-    assert code == 0 and not errors, errors
-    made = json.loads((tmp_path / f'{name}.json').read_text())
+    made, _ = probe(name, *DEEP_LINEAR, *flags, workdir=tmp_path)
     assert [(record['method'], record['updates']) for record in made['records'] if record.get('layer', 3) == 3] == [
         (method, updates) for method in ('none', 'batch_norm') for updates in (0, 50)]
     assert made['title'].startswith('Linear network of 6 layers and 8 channels on Gaussian inputs')
@@ -130,6 +127,5 @@ def test_mistake(words, message, tmp_path):
     code, _, errors = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
                                   '--config.epochs=0.1', f'--workdir={workdir}')
     assert code == 0, errors
-  code, _, errors = command.run('zeroinit.probes.landscape', *DEEP_LINEAR, words.replace('RUN', str(workdir)),
-                                f'--workdir={tmp_path / "made"}')
-  assert_one_line(code, errors, message)
+  assert_mistake('landscape', *DEEP_LINEAR, words.replace('RUN', str(workdir)), message=message,
+                 workdir=tmp_path / 'made')

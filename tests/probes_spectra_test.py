@@ -1,13 +1,11 @@
 """The law of products of random matrices: its closed forms, its moments, and the matrices that it is about."""
 
 import itertools
-import json
 import math
 
-import command
 import numpy as np
 import pytest
-from bad_input_test import assert_one_line
+from probing import assert_mistake, assert_on_page, probe
 from scipy.integrate import quad
 
 from zeroinit.probes import spectra
@@ -132,11 +130,7 @@ def test_condition_numbers_grow_with_the_factors():
 
 @pytest.mark.slow
 def test_the_command(tmp_path):
-  code, output, errors = command.run('zeroinit.probes.spectra', '--factors=2,1', '--size=30', '--draws=3',
-                                     f'--workdir={tmp_path}')
-  assert code == 0 and not errors, errors
-  made = json.loads((tmp_path / 'spectra.json').read_text())
-  assert (tmp_path / 'spectra.png').read_bytes().startswith(b'\x89PNG')
+  made, output = probe('spectra', '--factors=2,1', '--size=30', '--draws=3', workdir=tmp_path)
   assert [record['factors'] for record in made['records']] == [2, 1] and made['size'] == 30
   for record in made['records']:
     drawn = [spectra.measure(spectra.draw(record['factors'], 30, (seed, record['factors'])), record['factors'])
@@ -147,14 +141,11 @@ def test_the_command(tmp_path):
   table = spectra.summary(made)
   assert len(table.rows) == 2 and all(len(row) == len(table.columns) for row in table.rows)
   assert 'Product of 2: ' in made['notes'][0] and made['notes'][0] in output
-  code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
-  assert code == 0 and not errors and spectra.TITLE in (tmp_path / 'probes.html').read_text()
+  assert_on_page(spectra.TITLE, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('words, message', [
     ('--factors=13', 'at most 12'), ('--factors=0', 'write positive numbers'), ('--size=1', '[2, 4000]')])
 def test_mistake(words, message, tmp_path):
-  code, _, errors = command.run('zeroinit.probes.spectra', words, f'--workdir={tmp_path / "made"}')
-  assert_one_line(code, errors, message)
-  assert not (tmp_path / 'made').exists()
+  assert_mistake('spectra', words, message=message, workdir=tmp_path / 'made')

@@ -1,22 +1,18 @@
 """The probes that train for a moment: they do what a run does, and bisection finds the limit."""
 
 import math
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from probing import cross_entropy, small_config
 
 from configs import digits
 from zeroinit.probes import command, depth, stability, training
 from zeroinit.recipe import make_recipe
 from zeroinit.step import init_state
 from zeroinit.train import train
-
-
-def small_config(method='zeroinit', **fields):
-  config = digits.get_config(method)
-  config.update({'depth': 10, 'evaluations': 2, 'epochs': 2.0, 'tensorboard': False, **fields})
-  return config
 
 
 @pytest.mark.parametrize('limit', [-15.9, -7.3, -3.0, 0.25, 6.0, 7.9])
@@ -41,9 +37,10 @@ def test_where_there_is_no_limit(outcome, expected):
   assert stability.largest_stable(lambda rate: outcome, -4, 0.5) == expected
 
 
-@pytest.mark.parametrize('method', ['zeroinit', 'ghost_norm'])
-def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path, method):
-  config = small_config(method)
+def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path):
+  config = digits.get_config('ghost_norm')
+  config.update({'depth': 10, 'evaluations': 2, 'epochs': 2.0, 'tensorboard': False})
+  config.method.dropout = 0.5
   train(config, tmp_path / 'run')
   from zeroinit.runs import Run
   record = Run(tmp_path / 'run', read_only=True).records[0]
@@ -57,25 +54,38 @@ def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path, method):
 
 
 def test_a_diverged_network_counts_as_guessing():
-  config = small_config('none', learning_rate=1e4)
+  config = small_config(learning_rate=1e4)
   found = depth.measure(config, command.recipe_of(config))
   assert (found['test_accuracy'], found['diverged']) == (0.1, 1)
 
 
 def test_advancing_in_parts_is_advancing_at_once():
   """Also over the end of an epoch, where the sums of a state begin anew."""
-  config = small_config(batch_size=128)
+  config = small_config()
   recipe = command.recipe_of(config)
-  per_epoch = recipe.schedule.steps_per_epoch
+  assert recipe.schedule.steps_per_epoch == 2
   with training.feeding(config, recipe) as feed:
     state = init_state(recipe, config.learning_rate, config.seed)
-    state, whole = training.advance(recipe, feed, state, per_epoch + 5)
-    parts, means, ends = init_state(recipe, config.learning_rate, config.seed), [], (4, per_epoch - 1, per_epoch + 5)
+    state, whole = training.advance(recipe, feed, state, 4)
+    parts, means, ends = init_state(recipe, config.learning_rate, config.seed), [], (1, 3, 4)
     for end in ends:
       parts, mean = training.advance(recipe, feed, parts, end)
       means.append(mean)
   jax.tree.map(np.testing.assert_array_equal, state.params, parts.params)
   assert np.average(means, weights=np.diff((0, *ends))) == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_batch_is_the_one_that_the_run_takes_next():
+  """Its loss is the one of the run's next update; in the second epoch too."""
+  config = small_config()
+  recipe = command.recipe_of(config)
+  loss_of = jax.jit(partial(cross_entropy, recipe.net))
+  state = init_state(recipe, config.learning_rate, config.seed)
+  with training.feeding(config, recipe) as feed:
+    for step in range(4):
+      expected = float(loss_of({'params': state.params}, *command.batch_at(config, step)))
+      state, of_the_run = training.advance(recipe, feed, state, step + 1)
+      assert of_the_run == pytest.approx(expected, rel=1e-5)
 
 
 def test_nothing_is_the_mean_of_no_updates():
@@ -94,7 +104,7 @@ def test_the_rate_of_a_stability_run_never_drops():
 
 def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
   """Against updates taken one by one: the loss over the last quarter, and whether it diverges."""
-  config = small_config('none', learning_rate=0.1)
+  config = small_config(learning_rate=0.1)
   recipe = stability.constant(command.recipe_of(config), 16)
   found = stability.measure(config, recipe, updates=16, width=1.0)
   for log2_rate, want in ((found['log2_largest_stable_rate'], True), (found['log2_smallest_unstable_rate'], False)):

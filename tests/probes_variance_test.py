@@ -6,23 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from probing import method, some_images, wide
 from random_variables import random_variables
 
-from zeroinit.methods import METHODS
 from zeroinit.probes import toys, variance
-from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
-
-
-def some_images(batch=4, size=8, channels=3):
-  return jax.random.normal(jax.random.key(7), (batch, size, size, channels))
-
-
-def method(name, **fields):
-  return dataclasses.replace(METHODS[name], **fields)
-
-
-def wide(depth, name, **fields):
-  return WideResNet(depth=depth, width=1, method=method(name, **fields), num_classes=10)
+from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2
 
 
 class Reference:
@@ -100,8 +88,8 @@ class Reference:
 
 
 NETWORKS = [
-    wide(16, 'ghost_norm', ghost_size=2), wide(16, 'fixup', zero_init=False), wide(16, 'zeroinit', merge_scale=0.7),
-    wide(22, 'divide_by_sqrt2'), CifarResNet(depth=14, method=method('batch_norm')),
+    wide('ghost_norm', 16, ghost_size=2), wide('fixup', 16, zero_init=False), wide('zeroinit', 16, merge_scale=0.7),
+    wide('divide_by_sqrt2', 22), CifarResNet(depth=14, method=method('batch_norm')),
     CifarResNet(depth=14, method=method('zeroinit_scalar_bias')),
     ResNet50V1(method=method('batch_norm'), num_classes=3), ResNet50V2(method=method('biases'), num_classes=3),
 ]
@@ -133,7 +121,7 @@ def test_against_numpy_block_by_block(net):
       assert record['norm_variance'] == pytest.approx(var.mean(), rel=2e-3)
 
 
-@pytest.mark.parametrize('net', [wide(16, 'batch_norm'), CifarResNet(depth=14, method=method('ghost_norm'))],
+@pytest.mark.parametrize('net', [wide('batch_norm', 16), CifarResNet(depth=14, method=method('ghost_norm'))],
                          ids=lambda net: net.title)
 def test_running_statistics_are_those_stored(net):
   images = some_images()
@@ -150,7 +138,7 @@ def test_running_statistics_are_those_stored(net):
 
 @pytest.mark.parametrize('name', ['zeroinit', 'multiplier', 'fixup', 'fixup_zero_only'])
 def test_a_branch_that_starts_at_zero_has_no_share(name):
-  net, images = wide(16, name), some_images()
+  net, images = wide(name, 16), some_images()
   variables = jax.jit(lambda key: net.init(key, images, train=False))(jax.random.key(0))
   for record in variance.measure(net, variables, images):
     assert record['share'] == record['ratio'] == record['branch_second_moment'] == 0
@@ -158,7 +146,7 @@ def test_a_branch_that_starts_at_zero_has_no_share(name):
 
 
 def test_remat_measures_the_same():
-  net, images = wide(22, 'ghost_norm', ghost_size=2), some_images()
+  net, images = wide('ghost_norm', 22, ghost_size=2), some_images()
   variables = random_variables(net, images, train=False)
   for want, got in zip(variance.measure(net, variables, images),
                        variance.measure(dataclasses.replace(net, remat=True), variables, images), strict=True):
@@ -166,7 +154,7 @@ def test_remat_measures_the_same():
 
 
 def test_bfloat16_is_measured_in_float32():
-  net, images = wide(16, 'zeroinit'), some_images()
+  net, images = wide('zeroinit', 16), some_images()
   variables = random_variables(net, images, train=False)
   low = variance.measure(dataclasses.replace(net, dtype=jnp.bfloat16), variables, images)
   for want, got in zip(variance.measure(net, variables, images), low, strict=True):

@@ -11,7 +11,7 @@ import imagenet_copies
 import numpy as np
 import pytest
 
-from zeroinit import processes
+from zeroinit import processes, watch
 
 STEPS = 20
 
@@ -74,6 +74,58 @@ def test_several_are_one(flags, alone, cache, tmp_path, count):
   np.testing.assert_allclose(losses(tmp_path / 'run', range(11)), losses(alone, range(11)), rtol=1e-5)
   result = json.loads((tmp_path / 'run' / 'result.json').read_text())
   assert result['device'] == f'{count} x cpu' and result['steps'] == STEPS
+
+
+def end_within(group, seconds):
+  """The exit codes, and what was said on standard error."""
+  deadline = time.monotonic() + seconds
+  errors = [process.communicate(timeout=max(1, deadline - time.monotonic()))[1] for process in group]
+  return [process.returncode for process in group], errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags, count, victim', [('digits', 2, 0), ('digits', 2, 1), ('digits', 4, 0)],
+                         indirect=['flags'])
+def test_one_is_killed(flags, alone, cache, tmp_path, count, victim):
+  """While they compile, when nobody waits for it in a collective operation."""
+  flags = [*flags, f'--workdir={tmp_path}/run']
+  group = command.start_together(count, 'zeroinit.main', *flags, cache=cache)
+  while 'Total:' not in group[0].stdout.readline():
+    assert group[0].poll() is None
+  group[victim].kill()
+  codes, errors = end_within(group, 10)
+  assert codes == [-signal.SIGKILL if i == victim else 2 for i in range(count)], errors
+  assert all('error: another process of this run has ended' in error for i, error in enumerate(errors) if i != victim)
+  finish(command.start_together(count, 'zeroinit.main', *flags, cache=cache))
+  np.testing.assert_allclose(losses(tmp_path / 'run', range(11)), losses(alone, range(11)), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags, victim', [('digits', 0), ('digits', 1)], indirect=['flags'])
+def test_one_is_stopped(flags, cache, tmp_path, victim):
+  flags = [*flags, '--config.epochs=200', f'--workdir={tmp_path}/run']
+  group = command.start_together(2, 'zeroinit.main', *flags, cache=cache)
+  while 'epoch' not in group[0].stdout.readline():
+    assert group[0].poll() is None
+  group[victim].send_signal(signal.SIGSTOP)
+  codes, errors = end_within([group[1 - victim]], watch.PATIENCE + 20)
+  assert codes == [2] and f'given no sign of life for {watch.PATIENCE:.0f} s' in errors[0], errors
+  group[victim].send_signal(signal.SIGCONT)
+  codes, errors = end_within([group[victim]], 10)
+  assert codes == [2] and 'error: another process of this run' in errors[0], errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags', ['digits'], indirect=True)
+def test_one_is_slow(flags, alone, cache, tmp_path):
+  group = command.start_together(2, 'zeroinit.main', *flags, f'--workdir={tmp_path}/run', cache=cache)
+  while group[1].poll() is None:
+    group[1].send_signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    group[1].send_signal(signal.SIGCONT)
+    time.sleep(0.1)
+  finish(group)
+  np.testing.assert_allclose(losses(tmp_path / 'run', range(11)), losses(alone, range(11)), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -147,7 +147,6 @@ def test_a_config_file_that_has_changed_is_noticed(tmp_path):
   assert study.cells[0].load_config().method.name == 'none'
   file.write_text('import configs.digits\ndef get_config(method):\n  config = configs.digits.get_config(method)\n'
                   '  config.width = 2\n  return config\n')
-  studies.load_module.cache_clear()
   with pytest.raises(UserError, match='now describes another run'):
     study.cells[0].load_config()
 
@@ -250,7 +249,7 @@ MISTAKES = [
     ('--study=tabel1 --workdir=W', "no study 'tabel1' in configs/studies.py; there are: digits, table1"),
     ('--study=digits', '--workdir'),
     ('--study=digits --workdir=W --methods=dropuot', 'the study has no method dropuot; it has: none, batch_norm'),
-    ('--study=digits --workdir=W --set=lerning_rate=1', 'no field lerning_rate; did you mean learning_rate?'),
+    ('--study=digits --workdir=W --set=lerning_rate=1', "no field lerning_rate; did you mean 'learning_rate'?"),
     ('--study=digits --workdir=W --set=learning_rate=fast', 'learning_rate'),
     ('--study=digits --workdir=W --set=depth', 'write --set=FIELD=VALUE'),
     ('--study=digits --workdir=W --set=depth=17', 'depth is 17'),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import random
 import signal
 import time
 
@@ -64,7 +63,8 @@ def test_what_a_run_leaves_behind(uninterrupted):
           'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
   assert len(records[-1]['alpha']) == 6
   assert records[-1]['learning_rate'] == 2**-4 / 1024
-  assert list(workdir.glob('events*')) and json.loads((workdir / 'config.json').read_text())['depth'] == 16
+  assert json.loads((workdir / 'config.json').read_text())['depth'] == 16
+  assert b'final/test_accuracy' in next(workdir.glob('events*')).read_bytes()
 
   assert len([line for line in output.splitlines() if line.startswith('epoch')]) == 20
   assert 'left' in output and '\r' not in output and '\x1b' not in output
@@ -94,34 +94,6 @@ def test_another_config_is_refused_and_shown(uninterrupted):
                                 '--config.data_dir=/elsewhere')
   assert code == 2 and 'seed 7 -> 8; width 1 -> 2' in errors and 'data_dir' not in errors
   assert 'Traceback' not in errors
-
-
-def test_killed_at_any_moment_the_run_ends_the_same(uninterrupted, tmp_path, cache):
-  """SIGKILL before the first checkpoint, and then at random moments, until the run gets through."""
-  workdir = tmp_path / 'run'
-  rng = random.Random(0)
-  kills, wanted = 0, 4
-  while True:
-    process = command.start('zeroinit.main', *FLAGS, f'--workdir={workdir}', '--config.checkpoint_seconds=0',
-                            cache=cache)
-    if kills < wanted:
-      seen = len(metrics(workdir))
-      while kills and len(metrics(workdir)) < seen + 2 and process.poll() is None:
-        time.sleep(0.01)
-      time.sleep(rng.uniform(0, 0.3) if kills else 1.0)
-      process.kill()
-    output, errors = process.communicate()
-    if process.returncode == -signal.SIGKILL:
-      kills += 1
-      continue
-    assert process.returncode == 0, errors
-    break
-  assert kills == wanted
-  assert 'going on from step' in output
-  assert metrics(workdir) == metrics(uninterrupted[0])
-  strip = lambda path: {k: v for k, v in json.loads((path / 'result.json').read_text()).items() if k not in
-                        (*TIMINGS, 'overrides')}
-  assert strip(workdir) == strip(uninterrupted[0])
 
 
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -196,8 +168,8 @@ def test_a_signal_in_the_last_dispatch_or_evaluation_waits_for_its_record(tmp_pa
   assert not (tmp_path / 'run' / 'result.json').exists()
   monkeypatch.undo()
   result = train.train(config, tmp_path / 'run')
-  assert {name: result[name] for name in result if name not in TIMINGS} == {
-      name: whole[name] for name in whole if name not in TIMINGS}
+  untimed = lambda result: {name: result[name] for name in result if name not in (*TIMINGS, 'checksums')}
+  assert untimed(result) == untimed(whole)
 
 
 def test_a_signal_at_any_line_of_the_loop_stops_only_with_a_checkpoint(tmp_path, monkeypatch):

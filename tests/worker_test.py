@@ -106,7 +106,8 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
   overrides = {'depth': 10, 'epochs': 0.5}
   cells = [studies.make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
   study = studies.begin(tmp_path / 'study', 'mine', '', cells)
-  file.write_text('import configs.digits\n'
+  copy = study.files / 'mine.py'
+  copy.write_text('import configs.digits\n'
                   'from zeroinit import train\n'
                   'original = train._Training._evaluate\n'
                   'def evaluate(self):\n'
@@ -126,7 +127,7 @@ def launch(study, workers, cache):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('seed', range(1, 6))
+@pytest.mark.parametrize('seed', [1, 2])
 def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
   study = begin(tmp_path / 'study')
   rng = random.Random(seed)

@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -17,22 +19,31 @@ from zeroinit.errors import UserError, first_line
 
 KEPT = 2  # the one before as well, should the newest be damaged
 CHECKSUMS = 'checksums.json'  # in a checkpoint's directory, written last: {file: sha256}
+RECORDS = 'metrics.jsonl'  # in it, for the lines that the run had recorded by then
 
 
 class Checkpoints:
   """The checkpoints of one run, by step. Nothing is made on disk before the first save.
 
   Orbax writes a checkpoint aside and renames it, so a kill leaves none half written. What happens to the files later
-  it does not notice, hence the checksums.
+  it does not notice, hence the checksums. They also cover what the run had recorded by then: from a state alone a run
+  would go on with evaluations missing.
+
+  Attributes:
+    passed_over: whether a damaged checkpoint has been met.
   """
 
   def __init__(self, directory, read_only=False):
     self.directory, self.read_only = directory, read_only
+    self.passed_over = False
     self._manager = None
     self._damaged = []  # steps
 
-  def save(self, step, state):
-    """Saves a state (arrays in nested dicts) and returns when it is on disk. Raises UserError where it cannot be."""
+  def save(self, step, state, records=()):
+    """Saves a state (arrays in nested dicts) and returns when it is on disk. Raises UserError where it cannot be.
+
+    records: the lines of metrics.jsonl so far.
+    """
     try:
       with _quiet():
         manager = self._open()
@@ -43,19 +54,20 @@ class Checkpoints:
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         manager.save(step, args=ocp.args.StandardSave(state), force=True)
       if processes.is_first():
-        checksums = json.dumps(dict(self._checksums(step)))
+        *_, recorded = _digests(records)
+        checksums = json.dumps({RECORDS: recorded, **dict(self._checksums(step))})
         (self.directory / str(step) / CHECKSUMS).write_text(checksums)
-    except Exception as error:  # Orbax and tensorstore raise their own kinds for a full disk
-      reason = getattr(error, 'strerror', None) or first_line(error)
-      raise UserError(f'cannot save a checkpoint in {self.directory}: {reason.split(": ")[-1]}; what was written '
-                      'before is intact, and the same command goes on from there') from error
+    except Exception as error:
+      raise UserError(f'cannot save a checkpoint in {self.directory}: {_reason(error)}; what was written before is '
+                      'intact, and the same command goes on from there') from error
 
-  def restore(self, sharding=None, say=logging.warning):
+  def restore(self, sharding=None, say=logging.warning, records=None):
     """The newest state whose files are as they were written, or None where there is none.
 
     Args:
       sharding: where to put the arrays, whatever devices they were saved from; None gives numpy arrays.
       say: called with a line for each checkpoint that is damaged, and passed over.
+      records: the lines of metrics.jsonl, which must begin with those of that time; None does not ask.
 
     Raises:
       UserError: the files are as they were written, but cannot be read.
@@ -66,13 +78,14 @@ class Checkpoints:
       steps = sorted(self._steps(), reverse=True)
     for step in steps:
       try:
-        changed = self._changed(step)
+        changed = self._changed(step, records)
         if not processes.any_of(bool(changed)):
           with _quiet():
             return self._restore(step, sharding)
       except Exception as error:
         raise UserError(f'cannot read {self.directory / str(step)}: {first_line(error)}') from error
       self._damaged.append(step)
+      self.passed_over = True
       what = ', '.join(changed) or 'as another process sees it'
       say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {what}')
     return None
@@ -114,13 +127,16 @@ class Checkpoints:
     saved = self._open().item_metadata(step)
     return self._open().restore(step, args=ocp.args.StandardRestore(jax.tree.map(empty, saved)))
 
-  def _changed(self, step):
+  def _changed(self, step, records):
     """Names of the files that are not as they were written."""
     try:
       expected = json.loads((self.directory / str(step) / CHECKSUMS).read_text())
     except (FileNotFoundError, ValueError):  # and not the OSError of a store that is out of reach for a while
       return [CHECKSUMS]  # which a kill may also have prevented
     found = dict(self._checksums(step))
+    if RECORDS in expected:  # versions before had none
+      known = [expected[RECORDS]] if records is None else list(_digests(records))
+      found[RECORDS] = expected[RECORDS] if expected[RECORDS] in known else None
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
   def _checksums(self, step):
@@ -135,14 +151,35 @@ def _files(directory):
     yield from _files(path) if path.is_dir() else [path]
 
 
+def _digests(lines):
+  """sha256 of the first 0, 1, 2, ... lines."""
+  digest = hashlib.sha256()
+  yield digest.hexdigest()
+  for line in lines:
+    digest.update(line.encode() + b'\n')
+    yield digest.hexdigest()
+
+
+def _reason(error):
+  """What the system said, out of what Orbax and tensorstore, which raise their own kinds, make of it."""
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  if code:
+    return os.strerror(int(code[1]))
+  return getattr(error, 'strerror', None) or re.split(r'[<\[{]', first_line(error))[0].strip(' .:')
+
+
 @contextlib.contextmanager
 def _quiet():
-  """Orbax logs every step it takes, and every error that it also raises."""
+  """Orbax logs every step it takes, and every error that it also raises.
+
+  After an error its threads go on to print theirs for a while, so then it stays quiet.
+  """
   loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ('absl', 'asyncio')}
   for logger in loggers:
     logger.setLevel(logging.CRITICAL + 1)
-  try:
-    yield
-  finally:
-    for logger, level in loggers.items():
-      logger.setLevel(level)
+  hook = sys.unraisablehook
+  sys.unraisablehook = lambda found: 'Event loop is closed' in str(found.exc_value) or hook(found)
+  yield
+  sys.unraisablehook = hook
+  for logger, level in loggers.items():
+    logger.setLevel(level)

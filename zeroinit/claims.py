@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from zeroinit.errors import UserError
 HEARTBEAT = 5.0  # seconds between two signs of life
 PATIENCE = 60.0  # seconds without one after which a holder on another machine counts as gone
 
+_HELD, _TAKEN, _GONE = range(3)  # a claim, as its holder finds it
 _looked_at = {}  # path of a claim -> (its content, when it was first seen so, whether it had changed by then)
 
 
@@ -42,7 +44,8 @@ def claim(directory, say=print):
     say: called with a line where it waits.
 
   Yields:
-    A function to be called before each write; it raises Elsewhere once another process has taken over.
+    A function to be called before each write; it raises Elsewhere once another process has taken over, and UserError
+    where the directory has gone.
 
   Raises:
     Elsewhere: another process holds the directory.
@@ -50,7 +53,11 @@ def claim(directory, say=print):
   mine = _wait_for(directory / 'claims', say) if processes.is_first() else None
 
   def still_held():
-    if not processes.agree(mine is None or mine.is_held()):
+    found = processes.agree(mine.look() if mine else _HELD)
+    if found == _GONE:
+      raise UserError(f'{directory} has gone, or its claims have: is the disk still there? What was written before is '
+                      'intact if it is, and the same command goes on from there')
+    if found == _TAKEN:
       raise Elsewhere(f'another process has taken over {directory}, after no sign of life from this one for '
                       f'{PATIENCE:.0f} s')
 
@@ -91,8 +98,10 @@ class _Claim:
     self._thread = threading.Thread(target=self._live, daemon=True)
     self._thread.start()
 
-  def is_held(self):
-    return not self._path.with_name(str(int(self._path.name) + 1)).exists()
+  def look(self):
+    if self._path.with_name(str(int(self._path.name) + 1)).exists():
+      return _TAKEN
+    return _HELD if self._path.exists() else _GONE
 
   def let_go(self):
     self._over.set()
@@ -139,17 +148,21 @@ def _take(claims, newest):
 
 
 def _newest(claims):
-  numbered = (path for path in claims.glob('*') if path.name.isdigit())
+  numbered = (path for path in claims.glob('*') if re.fullmatch('0|[1-9][0-9]*', path.name))
   return max(numbered, key=lambda path: int(path.name), default=None)
 
 
 def _read(path):
-  """The content of a claim, and what it says; None where it is only being written."""
-  content = path.read_text()
+  """The content of a claim, and what it says; None where it is only being written, or damaged."""
+  content = path.read_bytes()
   try:
-    return content, json.loads(content)
-  except ValueError:
+    return content, runs.parse(content, path, _SIGN)
+  except UserError:
     return content, None
+
+
+_SIGN = {'host': runs.is_text, 'machine': runs.is_text, 'process': runs.is_count,
+         'started': lambda started: started is None or runs.is_count(started)}
 
 
 def _is_alive(path):

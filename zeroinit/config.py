@@ -6,8 +6,8 @@ import math
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from zeroinit import data, methods
-from zeroinit.errors import UserError
+from zeroinit import data, methods, own, references
+from zeroinit.errors import UserError, suggestion
 from zeroinit.layers import KERNEL_INITS
 from zeroinit.optimizer import WEIGHT_DECAY_ON
 
@@ -101,19 +101,29 @@ def method_fields(name):
   """The `method` part of a config: the row's name and its fields, each of which may be overridden."""
   row = methods.row(name)
   fields = ConfigDict({'name': name, **dataclasses.asdict(row)})
-  del fields.alpha
+  del fields.alpha, fields.code
   fields.alpha = config_dict.placeholder(object)  # a number, 'inverse_sqrt_d' or None: no one type
   fields.alpha = row.alpha
   return fields
 
 
 def method_of(config):
-  """The `Method` that config.method describes. Raises UserError where a value is none it can have."""
+  """The `Method` that config.method describes, with the code of its functions: see `own.complete`.
+
+  Raises:
+    UserError: a value is none it can have, or there is no such function.
+  """
   fields = config.method.to_dict()
   del fields['name']
   if fields['alpha'] == 'none':  # as a flag says it
     fields['alpha'] = None
-  return methods.Method(**fields)
+  return own.complete(methods.Method(**fields))
+
+
+def described(config):
+  """Every field as a nested dict, as config.json has it: a function of one's own is named without directories."""
+  fields = config.to_dict()
+  return {**fields, 'method': {name: references.short(value) for name, value in fields['method'].items()}}
 
 
 def method_label(config):
@@ -145,8 +155,10 @@ def check(config):
     need(math.isfinite(config[field]) and config[field] > 0, f'{field} is {config[field]}; it must be positive')
 
   def one_of(field, *values):
-    need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}')
+    need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}'
+         + suggestion(config[field], values))
 
+  _check_fields(config)
   limits = np.finfo(np.float32)
   need(float(limits.tiny) <= config.learning_rate <= float(limits.max),
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
@@ -159,7 +171,7 @@ def check(config):
   else:
     need(config.image_size in (0, source.IMAGE_SIZE),
          f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
-  need(config.data_workers >= 0, f'data_workers is {config.data_workers}; it must be zero or positive')
+  need(0 <= config.data_workers <= 1024, f'data_workers is {config.data_workers}; it must be from 0 to 1024')
   one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')
   one_of('bottleneck_stride', '1x1', '3x3')
   one_of('kernel_init', *KERNEL_INITS)
@@ -177,7 +189,8 @@ def check(config):
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
   for field in ('first_drop', 'drop_every'):
     need(0.001 <= config[field] <= 1, f'{field} is {config[field]}; it is a fraction of the run, from 0.001 to 1')
-  need(config.plateau_epochs >= 0, f'plateau_epochs is {config.plateau_epochs}; it must be zero or positive')
+  need(0 <= config.plateau_epochs < 2**31, f'plateau_epochs is {config.plateau_epochs}; it must be from 0 to 2^31 - 1')
+  need(config.evaluations <= 10**6, f'evaluations is {config.evaluations}; a million is the most that can be recorded')
   need(config.drop_by > 1 or not config.plateau_epochs, 'plateau_epochs needs a drop_by above 1')
   need(1 <= config.drop_by <= 1e6, f'drop_by is {config.drop_by}; it must be from 1 to 1e6')
   need(math.isfinite(config.weight_decay) and config.weight_decay >= 0,
@@ -187,7 +200,6 @@ def check(config):
        f'checkpoint_seconds is {config.checkpoint_seconds}; it must be zero or positive')
 
   method = method_of(config)
-  methods.row(config.method.name)
   batch, parts = config.batch_size, config.micro_batches
   need(batch % parts == 0, f'micro_batches is {parts}, which does not divide batch_size {batch}')
   need(method.norm != 'batch' or parts == 1,
@@ -198,6 +210,30 @@ def check(config):
        f'method.ghost_size is {method.ghost_size}, which does not divide '
        + (f'the micro-batch of {batch // parts} (batch_size {batch} / micro_batches {parts})' if parts > 1
           else f'batch_size {batch}'))
+
+
+def _check_fields(config):
+  """Raises UserError where a field is missing, unknown or of another type, as a user's own file may have it."""
+  if not isinstance(config, ConfigDict):
+    raise UserError(f'get_config must return a config, as base_config makes it, and returned {config!r}')
+  for reference, group, prefix in ((_REFERENCE, config, ''), (_REFERENCE.method, config.get('method'), 'method.')):
+    if not isinstance(group, ConfigDict):
+      raise UserError(f'{prefix[:-1]} is {group!r}; it must be the fields of a row of METHODS')
+    unknown = sorted(map(str, set(group) - set(reference)))
+    if unknown:
+      raise UserError(f'there is no field {prefix}{unknown[0]}{suggestion(unknown[0], reference)}')
+    for name, kind in ((name, type(expected)) for name, expected in reference.items()):
+      value = group.get(name)
+      fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+      if not fits and name != 'alpha':  # at which `Method` looks
+        raise UserError(f'{prefix}{name} is {value!r}; it must be {_KINDS[kind]}')
+      if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f'{prefix}{name} is too large: 2^63 is more than can be reckoned with')
+
+
+_REFERENCE = base_config('none')
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a text',
+          ConfigDict: 'a row of METHODS'}
 
 
 def notes(config):

@@ -82,9 +82,10 @@ def _kernel_gradient(inputs, lengths, strides, padding, output_gradient):
   """
   by_channel = lax.optimization_barrier(inputs.transpose(3, 1, 2, 0))
   by_example = lax.optimization_barrier(output_gradient.transpose(1, 2, 0, 3))
-  sizes, outputs = inputs.shape[1:3], output_gradient.shape[1:3]
-  reached = [(padding[i][0], (outputs[i] - 1) * strides[i] + lengths[i] - sizes[i] - padding[i][0])  # by the last stride
-             for i in range(2)]
+  reached = []  # by the last stride: padding without the rows and columns after that
+  for axis, (low, _) in enumerate(padding):
+    last = (output_gradient.shape[axis + 1] - 1) * strides[axis] + lengths[axis]
+    reached.append((low, last - low - inputs.shape[axis + 1]))
   gradient = lax.conv_general_dilated(by_channel, by_example, (1, 1), reached, rhs_dilation=strides,
                                       dimension_numbers=LAYOUT)
   return gradient.transpose(1, 2, 0, 3)

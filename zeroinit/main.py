@@ -9,6 +9,7 @@ where it was stopped. Exit codes: 0 finished or diverged, 2 a mistake in the com
 stopped by SIGINT and SIGTERM with everything saved.
 """
 
+import shlex
 import sys
 
 from absl import flags
@@ -30,9 +31,15 @@ def main(argv):
   if 'method.name' in overrides:
     raise UserError(f'a method is chosen with its whole row: --config=FILE.py:{overrides["method.name"]}')
   try:
-    train(CONFIG.value, WORKDIR.value, overrides)
+    result = train(CONFIG.value, WORKDIR.value, overrides)
   except Stopped as stopped:
     sys.exit(128 + stopped.signal)
+  run = WORKDIR.value
+  if result['status'] == 'diverged':
+    then = 'a lower --config.learning_rate, in another --workdir'
+  else:
+    then = shlex.join(['python', '-m', 'zeroinit.probes.variance', f'--checkpoint={run}', f'--workdir={run}/probes'])
+  command_line.end(f'{run}/result.json and metrics.jsonl', then)
 
 
 if __name__ == '__main__':

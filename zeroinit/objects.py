@@ -51,19 +51,41 @@ def create(path, text):
   return True
 
 
-def replace(path, content):
+def replace(path, content, before=lambda: None):
   """Writes a file or object whole, whether there is one or not: a reader sees all of the old one or of this.
 
-  content: str or bytes. Raises UserError where it cannot be written.
+  Args:
+    content: str or bytes.
+    before: called when the file only needs to be put in place; what it raises leaves the old one.
+
+  Raises:
+    UserError: it cannot be written.
   """
   path = epath.Path(path)
   content = content.encode() if isinstance(content, str) else content
-  with _writing(path):
-    if '://' in str(path):
-      path.write_bytes(content)
-    else:
-      with _beside(path, content) as beside:
+  with contextlib.ExitStack() as closing:
+    if '://' not in str(path):
+      with _writing(path):
+        beside = closing.enter_context(_beside(path, content))
+    before()
+    with _writing(path):
+      if '://' in str(path):
+        path.write_bytes(content)
+      else:
         os.replace(beside, path)
+
+
+def discard_unfinished(path):
+  """Removes what was written for a file but not put in place, by a process that was killed, or only sleeps.
+
+  One that wakes up after this fails to put it there. So whoever first marks the file as its own, and then calls this,
+  finds in it all that was ever put there by others, if these look for the mark in `before`. In an object store nothing
+  is written aside.
+  """
+  path = epath.Path(path)
+  if '://' not in str(path):
+    for beside in path.parent.glob(f'.{path.name}.*'):
+      beside.unlink(missing_ok=True)
 
 
 def check_reachable(path):

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from zeroinit import watch
 from zeroinit.errors import UserError, first_line
 
 JOIN_SECONDS = 300  # for all processes to come
@@ -33,6 +34,7 @@ def join(coordinator=None, count=None, index=None):
     raise UserError(f'cannot join the other processes: {first_line(error)}; every one must be started, with the same '
                     '--coordinator=HOST:PORT and --processes=N, and its own --process=I, or --nodistributed '
                     'for a run of its own') from error
+  watch.begin()
   # jax now waits for SIGTERM to tell the other processes. Here they tell each other: see `any_of`.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -18,7 +18,9 @@ class Progress:
 
   def __init__(self, steps, steps_per_epoch):
     self.steps, self.steps_per_epoch = steps, steps_per_epoch
-    self._console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False, quiet=not processes.is_first())
+    # By themselves, rich and Jupyter take a notebook for a terminal in which lines can move.
+    self._console = Console(force_jupyter=False, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True,
+                            emoji=False, markup=False, quiet=not processes.is_first())
     self._status = self._console.status('') if self._console.is_terminal else None
     self._started = None  # (time, step) of the first update, for the estimate
     self._accuracy = ''  # at the last evaluation

@@ -91,6 +91,23 @@ def _plateau(config, train_examples):
       if config.plateau_epochs else None
 
 
+def try_functions(recipe):
+  """Builds a network with functions of one's own, without computing: before a run is begun with what cannot work.
+
+  Raises:
+    UserError: such a function fails, or returns what it must not.
+  """
+  if not recipe.net.method.functions:
+    return
+
+  def build(key):
+    images = jnp.zeros((recipe.batch_size // recipe.micro_batches, *recipe.image_shape))
+    variables = recipe.net.init(key, images[:1], train=False)
+    return recipe.net.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
+
+  jax.eval_shape(build, jax.random.key(0))
+
+
 def image_shape(config):
   """(height, width, channels) of what the network sees."""
   source = data.source(config.dataset)

@@ -231,7 +231,14 @@ def _check_depth(depth, outside, network):
 
 
 def alphas(params):
-  """The multipliers of all blocks in order of depth, a list of floats; empty where the method has none."""
-  blocks = [params[stage][place] for stage in sorted(params) if stage.startswith('stage')
-            for place in ('first', 'rest') if place in params[stage]]
-  return [float(alpha) for block in blocks if 'alpha' in block for alpha in np.atleast_1d(block['alpha'])]
+  """The multipliers of all blocks in order of depth, a list of floats; empty where the method has none.
+
+  Of a multiplier of one's own that is no single number, the mean, if it is a parameter called alpha.
+  """
+  found = []
+  for stage in (params[name] for name in sorted(params) if name.startswith('stage')):
+    for place in ('first', 'rest'):
+      alpha = stage.get(place, {}).get('alpha')
+      if hasattr(alpha, 'shape'):
+        found += np.asarray(alpha).reshape(len(alpha) if place == 'rest' else 1, -1).mean(1).tolist()
+  return found

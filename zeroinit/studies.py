@@ -2,21 +2,19 @@
 
 import contextlib
 import dataclasses
-import difflib
-import functools
 import hashlib
-import importlib.util
 import inspect
 import json
+import math
 import os
 import re
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from zeroinit import data, runs
+from zeroinit import claims, data, objects, own, runs
 from zeroinit.config import check, method_label, method_of, protocol
-from zeroinit.errors import UserError, first_line
+from zeroinit.errors import UserError, first_line, suggestion
 from zeroinit.recipe import image_shape, network, schedule
 
 # Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
@@ -70,9 +68,20 @@ class Cell:
     fields = {'method': self.method, 'network': self.network, **self.fields}
     return tuple((name, value) for name, value in fields.items() if name not in TUNED_OVER)
 
-  def load_config(self):
-    """The run's config. Raises UserError where the file is gone, or has changed so that it gives another run."""
-    config = load_config(self.config, self.overrides)
+  def load_config(self, files=None):
+    """The run's config.
+
+    files: directory with copies of the config file and of the files of functions; None: they are where they were.
+
+    Raises:
+      UserError: the file is gone, or has changed so that it gives another run.
+    """
+    file, argument = _split(self.config)
+    if files and (files / os.path.basename(file)).exists():
+      config = load_config(f'{files / os.path.basename(file)}:{argument}', self.overrides)
+      config.method.update(own.moved(config.method, files))
+    else:
+      config = load_config(self.config, self.overrides)
     if _identity(config) != self.identity:
       raise UserError(f'{self.config} now describes another run than when the study was begun; use another --workdir')
     return config
@@ -99,6 +108,11 @@ class Study:
     return self.workdir / 'cells' / cell.identity
 
   @property
+  def files(self):
+    """Where copies of the config files, and of the files of functions of one's own, lie, for workers anywhere."""
+    return self.workdir / 'files'
+
+  @property
   def compiled(self):
     """Where compiled programs are kept."""
     return self.workdir / 'compiled'
@@ -111,12 +125,18 @@ class Study:
     """Identities of the cells that a worker has taken at some time."""
     return {path.parent.parent.name for path in self.workdir.glob('cells/*/claims/0')}
 
+  def running(self):
+    """Identities of the cells that a worker holds now, as far as is known."""
+    left = self.begun() - self.finished()
+    return {cell.identity for cell in self.cells
+            if cell.identity in left and claims.holder(self.directory(cell)) is not None}
+
   def failures(self):
     """{identity: message} of the cells that could not be trained, for a reason that is not the user's."""
     found = {}
     for path in self.workdir.glob('cells/*/failure.json'):
       with contextlib.suppress(FileNotFoundError):  # just forgotten by another launcher
-        found[path.parent.name] = runs.parse(path.read_text(), path, needs=('message',))['message']
+        found[path.parent.name] = runs.parse(path.read_bytes(), path, {'message': runs.is_text})['message']
     return found
 
   def fail(self, cell, message):
@@ -134,6 +154,28 @@ class Study:
     there = self.finished()
     return {cell.identity: runs.read_result(self.directory(cell)) for cell in self.cells if cell.identity in there}
 
+  def seconds_left(self, results, workers):
+    """Estimate of the time until every cell has a result, by that of the cells that have one for their work.
+
+    Those that are running count as not begun, none as one that will diverge, and failed ones not at all.
+
+    Args:
+      results: {identity: result.json}.
+      workers: how many work at the same time.
+
+    Returns:
+      Seconds, or None where nobody works or too little has been done to say.
+    """
+    done = [(cell, results[cell.identity]) for cell in self.cells if cell.identity in results]
+    flop = math.fsum(cell.flop * result['steps'] / max(1, round(cell.images / cell.fields['batch_size']))
+                     for cell, result in done)
+    whole = math.fsum(cell.flop for cell in self.cells)
+    if not workers or flop < 0.03 * whole:  # the first programs are still being compiled
+      return None
+    seconds = math.fsum(result.get('seconds') or 0.0 for _, result in done)
+    over = results.keys() | self.failures().keys()
+    return seconds / flop * math.fsum(cell.flop for cell in self.cells if cell.identity not in over) / workers
+
 
 def load_study(workdir):
   """The study in a directory. Raises UserError where there is none, or its manifest is damaged."""
@@ -141,12 +183,53 @@ def load_study(workdir):
   path = workdir / 'manifest.json'
   if not path.exists():
     raise UserError(f'{workdir} holds no study: it has no manifest.json')
-  manifest = runs.parse(path.read_text(), path, needs=('study', 'document', 'cells'))
+  manifest = runs.parse(path.read_bytes(), path, {
+      'study': runs.is_text, 'document': runs.is_text, 'cells': lambda cells: isinstance(cells, list)})
+  cells = tuple(_read_cell(cell, path) for cell in manifest['cells'])
+  if len({cell.identity for cell in cells}) < len(cells):
+    raise runs.damaged(path, 'a cell is there twice')
+  return Study(workdir, manifest['study'], manifest['document'], cells)
+
+
+def _read_cell(described, path):
+  """A Cell as the manifest has it. Its identity and program become names of files, so they must be plain names."""
   try:
-    cells = [{name: value for name, value in cell.items() if name != 'index'} for cell in manifest['cells']]
-    return Study(workdir, manifest['study'], manifest['document'], tuple(Cell(**cell) for cell in cells))
+    cell = Cell(**{name: value for name, value in described.items() if name != 'index'})
+    runs.checked(vars(cell), path, _OF_A_CELL)
+    runs.checked(cell.fields, path, dict.fromkeys(cell.fields, _is_scalar) | _OF_FIELDS)
+    lacking = {'learning_rate', 'seed', 'batch_size', 'epochs', 'weight_decay'} - cell.fields.keys()
+    if lacking:
+      raise runs.damaged(path, f'a cell lacks {", ".join(sorted(lacking))}')
   except (TypeError, AttributeError) as error:
     raise UserError(f'{path} is not the manifest of a study of this version: {first_line(error)}') from error
+  return cell
+
+
+def _is_scalar(value):
+  return value is None or isinstance(value, (str, bool)) or runs.is_number(value)
+
+
+def _is_amount(value):
+  return runs.is_number(value) and value >= 0
+
+
+def _is_map(value):
+  return isinstance(value, dict)
+
+
+_OF_A_CELL = {
+    'identity': lambda value: runs.is_text(value) and re.fullmatch(r'[\w.-]*\w[\w.-]*', value),
+    'program': lambda value: runs.is_text(value) and re.fullmatch(r'\w*', value),
+    **dict.fromkeys(('config', 'method', 'network', 'dataset', 'protocol'), runs.is_text),
+    **dict.fromkeys(('overrides', 'fields'), _is_map),
+    **dict.fromkeys(('whole_epochs', 'flop', 'images'), _is_amount),
+}
+_OF_FIELDS = {
+    'learning_rate': lambda value: runs.is_number(value) and value > 0,
+    'batch_size': lambda value: runs.is_count(value) and value > 0,
+    **dict.fromkeys(('seed', 'depth', 'width'), runs.is_count),
+    **dict.fromkeys(('epochs', 'weight_decay', 'drop_by', 'drop_every', 'first_drop'), _is_amount),
+}
 
 
 def begin(workdir, name, document, cells):
@@ -156,7 +239,7 @@ def begin(workdir, name, document, cells):
   not change: what is there must be of settings that are among the new cells, or contain all of them.
 
   Raises:
-    UserError: the directory holds another study, or one of other settings.
+    UserError: the directory holds another study, one of other settings, or another version of a function of one's own.
   """
   workdir = runs.absolute(workdir)
   there = load_study(workdir) if (workdir / 'manifest.json').exists() else Study(workdir, name, document, ())
@@ -168,13 +251,30 @@ def begin(workdir, name, document, cells):
   if new and others:
     raise UserError(f'{workdir} holds study {name} with other settings, such as {_in_words(min(others, key=str))}; '
                     'repeat its flags, or use another --workdir')
+  _copy_files(cells, there.files)
   if not new:
     return there
-  runs.make_directory(workdir)
   study = Study(workdir, name, document, (*there.cells, *new))
   listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(study.cells)]
   runs.write_json(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
   return study
+
+
+def _copy_files(cells, directory):
+  """Copies what `Cell.load_config` needs. Raises UserError where there is another version of a function."""
+  copies, code = {}, {}
+  in_methods = lambda cell: str({name: value for name, value in cell.overrides.items() if name.startswith('method.')})
+  for cell in {(cell.config, in_methods(cell)): cell for cell in cells}.values():
+    file, _ = _split(cell.config)
+    functions = dict(method_of(load_config(cell.config, cell.overrides)).code)
+    for name, text in (functions | {os.path.basename(file): own.read(file)}).items():
+      if copies.setdefault(name, text) != text:
+        raise UserError(f'the study has two files called {name}, such as {file}; give one another name')
+    code |= functions
+  runs.need_same_code(code.items(), directory)
+  runs.make_directory(directory)
+  for name, text in copies.items():
+    objects.replace(directory / name, text)
 
 
 def names():
@@ -186,7 +286,8 @@ def names():
 def named_study(name):
   """(runs, docstring) of the study of that name. Raises UserError, listing the names, where there is none."""
   if name not in names():
-    raise UserError(f'there is no study {name!r} in {STUDIES}; there are: {", ".join(names())}')
+    raise UserError(f'there is no study {name!r} in {STUDIES}; there are: {", ".join(names())}'
+                    + suggestion(name, names()))
   generator = getattr(load_module(STUDIES), name)
   return generator(), inspect.getdoc(generator) or ''
 
@@ -200,11 +301,11 @@ def own_study(config):
   Raises:
     UserError: the file has no `sweep`, it fails, or it yields something else.
   """
-  file = config.partition(':')[0]
+  file, _ = _split(config)
   sweep = getattr(load_module(file), 'sweep', None)
   if sweep is None:
     raise UserError(f'{file} has no function sweep: a generator of overrides beside get_config')
-  with _users_code(file):
+  with own.users_code(file):
     if inspect.signature(sweep).parameters:
       swept = []
       sweep(lambda overrides=(), **fields: swept.append({**dict(overrides), **fields}))
@@ -232,10 +333,11 @@ def expand(swept, axes=None, methods=None):
   pairs = [(config, dict(overrides)) for config, overrides in swept]
   if methods:
     row = lambda config: re.split('[:,]', config + ':')[1]
-    missing = set(methods) - {row(config) for config, _ in pairs}
+    rows = list(dict.fromkeys(row(config) for config, _ in pairs))
+    missing = sorted(set(methods) - set(rows))
     if missing:
-      raise UserError(f'the study has no method {", ".join(sorted(missing))}; it has: '
-                      + ', '.join(dict.fromkeys(row(config) for config, _ in pairs)))
+      raise UserError(f'the study has no method {", ".join(missing)}; it has: {", ".join(rows)}'
+                      + suggestion(missing[0], rows))
     pairs = [(config, overrides) for config, overrides in pairs if row(config) in methods]
   for field, values in (axes or {}).items():
     pairs = _with_axis(pairs, field, values)
@@ -296,36 +398,34 @@ def extended(cells, rates):
   return list(found.values())
 
 
-@functools.cache
 def load_module(file):
-  """The Python module in a file: a config file, or a file of studies. Raises UserError where there is none."""
-  if not os.path.isfile(file):
-    raise UserError(f'there is no file {file}' + ('' if os.path.isabs(file) else f' in {os.getcwd()}'))
-  spec = importlib.util.spec_from_file_location(os.path.basename(file).removesuffix('.py'), file)
-  module = importlib.util.module_from_spec(spec)
-  with _users_code(file):
-    spec.loader.exec_module(module)
-  return module
+  """The Python module in a file: a config file, or a file of studies, executed again only where it has changed.
+
+  Raises:
+    UserError: there is none, or it fails.
+  """
+  text = own.read(file)
+  if file not in _modules or _modules[file][0] != text:
+    _modules[file] = text, own.execute(text, file)
+  return _modules[file][1]
 
 
-@contextlib.contextmanager
-def _users_code(file):
-  """A user's file is Python, so anything can come out of it: as one line that names the file."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(f'{file} fails: {type(error).__name__}: {first_line(error)}') from error
+_modules = {}  # {file: (its text, the module)}
+
+
+def _split(config_file):
+  """('FILE.py', 'ARGUMENT') of FILE.py:ARGUMENT, in which FILE may be an address such as gs://bucket/mine."""
+  match = re.fullmatch(r'(.*?\.py)(?::(.*))?', config_file, re.DOTALL)
+  return (match[1], match[2] or '') if match else (config_file, '')
 
 
 def load_config(config_file, overrides):
   """The config of FILE.py:ARGUMENT, with {field: value} replaced. Raises UserError where either is wrong."""
-  file, _, argument = config_file.partition(':')
+  file, argument = _split(config_file)
   get_config = getattr(load_module(file), 'get_config', None)
   if get_config is None:
     raise UserError(f'{file} has no function get_config')
-  with _users_code(file):
+  with own.users_code(file):
     config = get_config(*([argument] if argument else []))
   for name, value in overrides.items():
     *groups, field = name.split('.')
@@ -333,11 +433,11 @@ def load_config(config_file, overrides):
     for group in groups:
       place = place.get(group)
     if not isinstance(place, ConfigDict) or field not in place or name in ('method', 'method.name'):
-      near = difflib.get_close_matches(name, runs.compared_fields(config.to_dict()), 1)
-      raise UserError(f'{config_file} has no field {name}' + (f'; did you mean {near[0]}?' if near else ''))
+      raise UserError(f'{config_file} has no field {name}'
+                      + suggestion(name, runs.compared_fields(config.to_dict())))
     try:
       place[field] = value
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
       raise UserError(f'{config_file} does not take {name}={value!r}: {first_line(error)}') from error
   return config
 
@@ -354,6 +454,8 @@ def _in_words(setting):
 
 
 def _digest(config, without=()):
-  described = {**config.to_dict(), 'method': {'name': config.method.name, **dataclasses.asdict(method_of(config))}}
+  method = {'name': config.method.name, **dataclasses.asdict(method_of(config))}
+  code = {name: own.substance(text) for name, text in method.pop('code')}
+  described = {**config.to_dict(), 'method': method | ({'code': code} if code else {})}
   fields = {name: value for name, value in runs.compared_fields(described).items() if name not in without}
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]

@@ -10,12 +10,12 @@ import jax
 from clu import parameter_overview
 
 from zeroinit import claims, data, processes, runs
-from zeroinit.config import check, method_label, notes, protocol
-from zeroinit.events import Events
+from zeroinit.config import check, described, method_label, method_of, notes, protocol
+from zeroinit.errors import UserError
 from zeroinit.layers import initial_alpha
 from zeroinit.optimizer import plateau_factor
 from zeroinit.progress import Progress
-from zeroinit.recipe import make_recipe
+from zeroinit.recipe import make_recipe, try_functions
 from zeroinit.resident import Resident
 from zeroinit.resnet import alphas
 from zeroinit.step import init_state, means, score
@@ -34,13 +34,14 @@ class Stopped(Exception):
     self.signal = number
 
 
-def train(config, workdir, overrides=None):
+def train(config, workdir, overrides=None, evaluated=None):
   """Trains the network that a config describes; goes on where an earlier call with the same workdir stopped.
 
   Args:
     config: see `zeroinit.config.base_config`.
     workdir: directory of the run; made where it does not exist.
     overrides: what the user changed in the config, {name: value}, for the record.
+    evaluated: called with the record of each evaluation, as metrics.jsonl has it; for a live plot, say.
 
   Returns:
     What result.json holds: status ('done' or 'diverged'), the settings, the last accuracy and losses, the environment.
@@ -52,13 +53,14 @@ def train(config, workdir, overrides=None):
   """
   check(config)
   run = runs.Run(workdir)
-  processes.need_alike([str(run.workdir), runs.compared_fields(config.to_dict())], 'settings or workdirs')
+  processes.need_alike([str(run.workdir), runs.compared_fields(described(config)), method_of(config).code],
+                       'settings or workdirs')
   run.compare(config)
   if not processes.agree(bool(run.result)):
-    training = _Training(config, run)  # before anything is written, since a config may still be found wrong
+    training = _Training(config, run, evaluated)  # before anything is written, since a config may still be found wrong
     processes.need_alike(training.dataset.title, 'copies of the data')
     with claims.claim(run.workdir) as still_held:
-      run.read()  # what another process may have written in the meantime
+      run.take_over()
       if not processes.agree(bool(run.result)):
         with _signals() as stop_signals, contextlib.closing(run.checkpoints):
           return training.to_the_end(overrides or {}, stop_signals, still_held)
@@ -70,11 +72,12 @@ def train(config, workdir, overrides=None):
 class _Training:
   """One attempt at a run, alone or after others that were stopped."""
 
-  def __init__(self, config, run):
-    self.config, self.run = config, run
+  def __init__(self, config, run, evaluated=None):
+    self.config, self.run, self.evaluated = config, run, evaluated
     self.began = time.monotonic()
     self.dataset = data.source(config.dataset).load(config.data_dir)
     self.recipe = make_recipe(config, self.dataset.train_examples)
+    try_functions(self.recipe)
     self.schedule = self.recipe.schedule
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
@@ -113,8 +116,10 @@ class _Training:
       self._save()
       result = self._result(overrides)
       self.still_held()
-      self.run.finish(result)
-      self.progress.say(f'{_outcome(result)}, {result["seconds"]:.0f} s; see {self.run.workdir}')
+      if self.events:
+        self.events.finish(result)
+      result = self.run.finish(result)
+      self.progress.say(f'{_outcome(result)}, {result["seconds"]:.0f} s')
     return result
 
   def _start(self):
@@ -124,17 +129,19 @@ class _Training:
     self.state = init_state(recipe, config.learning_rate, config.seed)
     for line in _introduction(config, recipe, dataset, self.state):
       self.progress.say(line)
-    saved = self.run.checkpoints.restore(recipe.replicated, say=self.progress.say)
+    saved = self.run.restore(recipe.replicated, say=self.progress.say)
     if saved:
       self.state = flax.serialization.from_state_dict(self.state, saved)
       self.progress.say(f'going on from step {int(self.state.step):,} of {self.schedule.steps:,}')
-    elif self.run.records:
+    elif self.run.records or self.run.checkpoints.passed_over:
       self.progress.say('no checkpoint to go on from: beginning again')
     self.step = int(self.state.step)
     self.run.cut(self.step)
     self.events = None
     if config.tensorboard and processes.is_first():
-      self.events = self.closing.enter_context(Events(self.run.workdir, self.step))
+      from zeroinit.events import Events  # imports PyTorch where there is one: seconds
+
+      self.events = self.closing.enter_context(Events(self.run.workdir, self.step, config))
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
 
     if isinstance(dataset, data.StreamedDataset):
@@ -208,11 +215,12 @@ class _Training:
     multipliers = alphas(self.state.params)
     if multipliers:
       record['alpha'] = multipliers
-    self.still_held()
-    self.run.record(record)
+    self.run.record(record, self.still_held)
     if self.events:
       self.events.write(self.run.records[-1])
     self.progress.evaluated(self.run.records[-1])
+    if self.evaluated:
+      self.evaluated(self.run.records[-1])
     self._measure_speed()
 
   def _waited(self):
@@ -234,7 +242,12 @@ class _Training:
 
   def _save(self):
     self.still_held()
-    self.run.checkpoints.save(self.step, flax.serialization.to_state_dict(self.state))
+    try:
+      self.run.save(self.step, flax.serialization.to_state_dict(self.state))
+    except UserError:
+      if processes.count() == 1:
+        self.still_held()  # says so where another process has removed what this one was writing
+      raise
     self.saved_at = time.monotonic()
 
   def _result(self, overrides):
@@ -295,7 +308,9 @@ def _introduction(config, recipe, dataset, state):
   if recipe.plateau:
     yield (f'and divided by {schedule.drop_by:g} after {recipe.plateau.epochs} epochs in which the mean training loss '
            'was no new minimum')
-  if net.method.alpha is not None:
+  if 'alpha' in net.method.functions:
+    yield f'alpha is made by {net.method.alpha} in all {net.num_blocks} blocks'
+  elif net.method.alpha is not None:
     yield f'alpha starts at {initial_alpha(net.method, net.num_blocks):g} in all {net.num_blocks} blocks'
   if used < devices:
     yield f'{devices} devices do not divide a batch of {config.batch_size // config.micro_batches}: using {used}'

@@ -41,8 +41,8 @@ class VGG(nn.Module):
   def __post_init__(self):
     if self.kernel_init not in KERNEL_INITS:
       raise UserError(f'kernel_init is {self.kernel_init!r}; it must be one of: {", ".join(KERNEL_INITS)}')
-    plain = Method(norm=self.method.norm, ghost_size=self.method.ghost_size, noisy_norm=self.method.noisy_norm,
-                   biases=self.method.biases, dropout=self.method.dropout, scalar_rate=self.method.scalar_rate)
+    about_norms = ('norm', 'ghost_size', 'noisy_norm', 'biases', 'dropout', 'scalar_rate', 'code')
+    plain = Method(**{field: getattr(self.method, field) for field in about_norms})
     if plain != self.method or self.method.biases == 'scalar':
       raise UserError('a VGG has no residual branches, so of the rows of METHODS it takes those that are about norms, '
                       'biases per channel and dropout only, such as biases (the standard VGG) and batch_norm')

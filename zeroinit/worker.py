@@ -9,11 +9,10 @@ workers.
 """
 
 import contextlib
-import itertools
+import re
 import sys
 import time
 
-import jax
 from absl import flags
 
 from zeroinit import claims, command_line, compiling, objects, processes, studies
@@ -127,11 +126,11 @@ class _Worker:
     self.cell = cell = self.study.cells[index]
     directory = self.study.directory(cell)
     if cell.program != self.program:
-      jax.clear_caches()  # programs of cells that are done
+      compiling.forget()  # programs of cells that are done
     if processes.is_first():
       print(f'\ncell {index} of {len(self.study.cells)}: {cell.identity}', flush=True)
     try:
-      train(cell.load_config(), directory, cell.overrides)
+      train(cell.load_config(self.study.files), directory, cell.overrides)
     except claims.Elsewhere as elsewhere:
       if processes.is_first():
         print(elsewhere, flush=True)
@@ -162,11 +161,14 @@ class _Worker:
 
 def _indices(texts):
   """['3', '5-7'] -> {3, 5, 6, 7}"""
-  try:
-    bounds = [(int(first), int(last or first)) for first, _, last in (text.partition('-') for text in texts)]
-  except ValueError as error:
-    raise UserError(f'--cells={",".join(texts)}: write indices and ranges of them, such as 3,5-9') from error
-  return set(itertools.chain.from_iterable(range(first, last + 1) for first, last in bounds))
+  found = set()
+  for text in texts:
+    match = re.fullmatch(r'([0-9]{1,6})(?:-([0-9]{1,6}))?', text)
+    cells = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+    if not cells:
+      raise UserError(f'--cells={",".join(texts)}: write indices and ranges of them, such as 3,5-9')
+    found.update(cells)
+  return found
 
 
 if __name__ == '__main__':

@@ -14,7 +14,8 @@
     bound.py       what norms do to the gradient, and a bound on it: measure(net, variables, images, labels)
     spectra.py     singular values of products of random matrices, and their law: measure(squares, factors)
     page.py        all of it on one page
-    command.py     what the commands share; training.py: a few updates; figures.py, *_figure.py: the pictures
+    command.py     what the commands share; training.py: a few updates; scaling.py: against overflow
+    figures.py     what the pictures share; *_figure.py: the pictures; texts.py: what notes and tables share
 
 Each probe is a function, and a command that writes a JSON and a PNG into a directory:
 

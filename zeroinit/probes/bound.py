@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
-from zeroinit.probes import bound_figure, command, training
+from zeroinit.probes import bound_figure, command, texts, training
 from zeroinit.probes.channels import Layer
 from zeroinit.report import page
 
@@ -207,8 +207,8 @@ def _add_and_leave(call, args, kwargs, context):
 
 
 def _need_norm(label, method):
-  if method.norm == 'none':
-    raise UserError(f'{label} has no norm to look at: choose a method that has one, such as batch_norm')
+  if not method.has_batch_statistics:
+    raise UserError(f'{label} has no norm to look at that is over a batch: choose another, such as batch_norm')
 
 
 def define():
@@ -219,33 +219,32 @@ def define():
 def main(argv):
   del argv
   who, updates = command.subjects(), command.updates()
-  recipes = [command.recipe_of(subject.config) for subject in who]
-  for subject, recipe in zip(who, recipes, strict=True):
-    _need_norm(subject.label, recipe.net.method)
-    command.check_updates(subject, recipe, updates)
-    command.need_memory(recipe.net.title, _bytes(recipe, subject.config.batch_size))
+  prepared = [_prepared(subject, updates) for subject in who]
   records, notes = [], []
-  with command.Measuring(len(who) * FLAGS.draws) as progress:
-    for subject, recipe in zip(who, recipes, strict=True):
+  with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
+    for subject, (net, moments) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for index in range(FLAGS.draws):
-        config = subject.draw(index)
-        images, labels = command.first_batch(config)
-        for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-          found.setdefault(state, []).append(measure(recipe.net, variables, images, labels))
-        progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
+      for state, variables, batch in progress.draws(subject, moments):
+        found.setdefault(state, []).append(measure(net, variables, *batch))
       for state, draws in found.items():
-        made = {**subject.made(), 'network': recipe.net.title, 'updates': state}
-        here = [made | command.mean(drawn) for drawn in zip(*draws, strict=True)]
+        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
         notes.append(_note(subject.label, state, here))
       notes += command.divergence_notes(subject, found, updates)
-  if not records:
-    raise UserError(f'no network is left to measure: {" ".join(notes)}')
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(subject.config).title for subject in who])
+  command.need_records(records, notes)
+  configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
+  title = command.title(configs, nets)
   command.write('bound', title, notes, records, bound_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings([subject.config for subject in who], [recipe.net for recipe in recipes]))
+                **command.settings(configs, nets))
+
+
+def _prepared(subject, updates):
+  """The network of a subject, and its `training.moments`, all on the first batch."""
+  recipe = command.recipe_of(subject.config)
+  _need_norm(subject.label, recipe.net.method)
+  command.check_updates(subject, recipe, updates)
+  command.need_memory(recipe.net.title, _bytes(recipe, subject.config.batch_size))
+  return recipe.net, training.moments(subject, recipe, updates, batch_of=lambda config, _: command.first_batch(config))
 
 
 def _bytes(recipe, batch_size):
@@ -257,7 +256,7 @@ def _bytes(recipe, batch_size):
 def _note(label, state, records):
   """What the figure shows, in numbers."""
   records = [record for record in records if record['gradient'] > 0]
-  what = label + {None: '', 0: ' at initialization'}.get(state, f' after {state} updates')
+  what = texts.in_state(label, state) + (' at initialization' if state == 0 else '')
   if not records:
     return f'{what}: no gradient arrives at any norm.'
   ends = lambda values: f'{min(values):.2g} to {max(values):.2g}'
@@ -271,14 +270,12 @@ def _note(label, state, records):
 
 def summary(made):
   """A page.Table, a row per norm. made: what bound.json holds."""
-  number = lambda value: '' if value is None else f'{value:.3g}'
   ratio = lambda record, field: '' if not record['left'] else f'{record[field] / record["left"]:.4g}'
   percent = lambda value: '' if value is None else f'{100 * value:.2g}'
   rows = tuple((
-      record['method'], '' if record['updates'] is None else f'{record["updates"]:,}', record['layer'],
-      f'{record["m"]:,}', number(record['factor']), percent(record['mean_share']), percent(record['direction_share']),
-      ratio(record, 'right'), ratio(record, 'right_sqrt_m'), percent(record['exceeded_sqrt_m']))
-               for record in made['records'])
+      record['method'], texts.updates(record), record['layer'], f'{record["m"]:,}', texts.number(record['factor']),
+      percent(record['mean_share']), percent(record['direction_share']), ratio(record, 'right'),
+      ratio(record, 'right_sqrt_m'), percent(record['exceeded_sqrt_m'])) for record in made['records'])
   return page.Table('The gradient through every norm.', (
       'method', 'updates', 'norm', 'm', 'γ²/σ²', 'taken by the mean, %', 'taken along ŷ, %', 'right side over left',
       'the same with 1/√m', 'channels that exceed it, %'), rows)

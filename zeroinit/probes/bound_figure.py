@@ -1,38 +1,24 @@
 """The figure of the bound probe: gradients at the norms, both right sides, and what the terms take; along depth."""
 
-import math
-
 import matplotlib
 from matplotlib import ticker
-from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, numbers, positive, shades
-from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE
+from zeroinit.probes.figures import in_columns, log_axes, marks_of_states, numbers, positive, shades
+from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, finish
 
 COLUMNS = 4  # at most, side by side
 MARKED = 40  # norms, up to which each has its marker
-ROWS = ('squared gradient', 'right side of the bound\nover the left', 'share of |g|²\nthat a term takes')
+ROWS = {'squared gradient': 1, 'right side of the bound\nover the left': 1, 'share of |g|²\nthat a term takes': 1}
 
 
 def draw(title, records):
   """The figure. title: what was measured; records: as in bound.json, see `bound.main`."""
   names = list(dict.fromkeys(record['method'] for record in records))
   with matplotlib.rc_context(STYLE):
-    columns = min(len(names), COLUMNS)
-    bands = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(max(5.6, 2.8 * columns + 0.6), 5.6 * bands + 1.0))
-    axes = figure.subplots(3 * bands, columns, squeeze=False)
-    for place, name in enumerate(names):
-      band, column = divmod(place, columns)
-      panels = axes[3 * band : 3 * band + 3, column]
+    figure, columns = in_columns(len(names), COLUMNS, ROWS, size=(2.8, 5.6), margins=(0.6, 1.0), least=5.6)
+    for name, panels in zip(names, columns, strict=True):
       _column(panels, [record for record in records if record['method'] == name])
       panels[0].set_title(name)
-      if column == 0:
-        for ax, label in zip(panels, ROWS, strict=True):
-          ax.set_ylabel(label)
-    for place in range(len(names), bands * columns):
-      for ax in axes[3 * (place // columns) : 3 * (place // columns) + 3, place % columns]:
-        ax.remove()
     finish(figure, title, _marks(records), columns=2)
   return figure
 
@@ -75,8 +61,4 @@ def _marks(records):
           RED: 'right side with 1/√m', BLACK: 'term of the mean, (Σg)²/m', ORANGE: 'term along ŷ, (Σgŷ)²/m'}
   marks = [{'color': colour, 'label': label} for colour, label in says.items()]
   marks.append({'color': '#808080', 'linestyle': ':', 'linewidth': 1.0, 'label': '1/m'})
-  states = [state for state in dict.fromkeys(record['updates'] for record in records) if state is not None]
-  if len(states) > 1:
-    marks += [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
-              for shade, state in zip(shades(BLACK, len(states)), states, strict=True)]
-  return marks
+  return marks + marks_of_states(record['updates'] for record in records)

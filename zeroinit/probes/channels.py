@@ -1,4 +1,4 @@
-"""Gradients of single layers and channels: whether the terms that they are sums of cancel.
+r"""Gradients of single layers and channels: whether the terms that they are sums of cancel.
 
   python -m zeroinit.probes.channels --config=configs/digits.py --methods=none,batch_norm --workdir=DIR
   python -m zeroinit.probes.channels --config=configs/cifar10.py --config.network=cifar_resnet --config.depth=110 \
@@ -22,8 +22,8 @@ import optax
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from zeroinit.errors import UserError
-from zeroinit.probes import channels_figure, command, training
+from zeroinit.probes import channels_figure, command, texts, training
+from zeroinit.recipe import image_shape
 from zeroinit.report import page
 from zeroinit.report import published as paper_results
 
@@ -242,49 +242,40 @@ def define():
 def main(argv):
   del argv
   who, updates = command.subjects(), command.updates()
-  recipes = [command.recipe_of(subject.config) for subject in who]
-  chosen = [_chosen(recipe) for recipe in recipes]
-  for subject, recipe in zip(who, recipes, strict=True):
-    command.check_updates(subject, recipe, updates)
-    command.need_memory_to_train(subject.config, recipe)
+  prepared = [training.prepared(subject, updates) for subject in who]
+  chosen = [_chosen(net, image_shape(subject.config)) for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []
-  with command.Measuring(len(who) * FLAGS.draws) as progress:
-    for subject, recipe, shown in zip(who, recipes, chosen, strict=True):
+  with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
+    for subject, (net, moments), shown in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for index in range(FLAGS.draws):
-        config = subject.draw(index)
-        for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-          measured = measure(recipe.net, variables, *command.batch_at(config, state or 0))
-          found.setdefault(state, []).append([_kept(record, shown) for record in measured])
-        progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
+      for state, variables, batch in progress.draws(subject, moments):
+        measured = measure(net, variables, *batch)
+        found.setdefault(state, []).append([_kept(record, shown) for record in measured])
       for state, draws in found.items():
-        here = [{**subject.made(), 'network': recipe.net.title, 'updates': state} | command.mean(drawn)
-                for drawn in zip(*draws, strict=True)]
+        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
         notes += _notes(here)
       notes += command.divergence_notes(subject, found, updates)
-  if not records:
-    raise UserError(f'no network is left to measure: {" ".join(dict.fromkeys(notes))}')
+  command.need_records(records, notes)
   if FLAGS.draws > 1:
     notes.append('Histograms, channels and outputs are of the first draw, other numbers means over all.')
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(subject.config).title for subject in who])
-  settings = command.settings([subject.config for subject in who], [recipe.net for recipe in recipes])
+  configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
+  title, settings = command.title(configs, nets), command.settings(configs, nets)
   figure = channels_figure.draw(title, records, published(settings))
-  command.write('channels', title, list(dict.fromkeys(notes)), records, figure, CAPTION, draws=FLAGS.draws, **settings)
+  command.write('channels', title, notes, records, figure, CAPTION, draws=FLAGS.draws, **settings)
 
 
-def _chosen(recipe):
+def _chosen(net, shape):
   """{'in_table', 'histogram', 'between_channels': layers of a network whose records have that}.
 
   Raises UserError where one does not exist.
   """
-  found = list(layers(recipe.net, recipe.image_shape))
-  table = command.layers(recipe.net, len(found), middle(found))
+  found = list(layers(net, shape))
+  table = command.layers(net, len(found), middle(found))
   center = table[(len(table) - 1) // 2]
   chosen = {'in_table': table, 'histogram': [FLAGS.histogram or center], 'between_channels': [FLAGS.heat_map or center]}
   for flag, (number,) in (('histogram', chosen['histogram']), ('heat_map', chosen['between_channels'])):
-    command.need_layer(flag, number, recipe.net, len(found))
+    command.need_layer(flag, number, net, len(found))
   return chosen
 
 
@@ -302,7 +293,7 @@ def _kept(record, chosen):
 
 def _notes(records):
   """What a reader of the records or the figure would miss. records: of one network in one state."""
-  what = channels_figure.state_of(records[0])
+  what = texts.in_state(records[0]['method'], records[0]['updates'])
   zero = [record['layer'] for record in records if record['largest'] == 0]
   lost = [record['layer'] for record in records if not np.isfinite(record['sum_of_absolute'])]
   if zero:
@@ -337,14 +328,13 @@ def published(settings):
 
 def summary(made):
   """A page.Table of the layers that were asked for. made: what channels.json holds."""
-  number = lambda value: '' if value is None else f'{value:.3g}'
   rows, theirs = [], published(made)
   for record in made['records']:
     if record['in_table'] or 'histogram' in record:
       printed = theirs.get((record['network'], record['method'], record['layer']), {}) if record['updates'] == 0 else {}
-      rows.append((channels_figure.state_of(record), f'{record["layer"]}',
-                   *(number(record[field]) for field in (*FIELDS, 'std', 'kurtosis')),
-                   *(number(printed.get(field)) for field in FIELDS)))
+      rows.append((texts.in_state(record['method'], record['updates']), str(record['layer']),
+                   *(texts.number(record[field]) for field in (*FIELDS, 'std', 'kurtosis')),
+                   *(texts.number(printed.get(field)) for field in FIELDS)))
   return page.Table(
       'The terms of a gradient: a, the sum of their absolute values, and b, the absolute value of their sum. The '
       'distribution of the gradient over the weights: the kurtosis of a normal distribution is 3. BJ: Bjorck et al., '

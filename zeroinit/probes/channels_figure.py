@@ -7,23 +7,19 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, looks, positive
-from zeroinit.report.figures import BLACK, STYLE
+from zeroinit.probes import texts
+from zeroinit.probes.figures import log_axes, looks, positive
+from zeroinit.report.figures import BLACK, STYLE, finish
 
 DEPTH_HEIGHT, ROW_HEIGHT = 2.7, 2.1  # inches
 MARKED = 30  # layers, up to which each has its marker
-
-
-def state_of(record):
-  """Which network a record is of, and in which state."""
-  return record['method'] + (f' after {record["updates"]} updates' if record['updates'] else '')
 
 
 def draw(title, records, published):
   """The figure. title: what was measured; records: as in channels.json; published: see `channels.published`."""
   networks = {}  # {network in a state: its records}
   for record in records:
-    networks.setdefault(state_of(record), []).append(record)
+    networks.setdefault(texts.in_state(record['method'], record['updates']), []).append(record)
   rows = _first_with_gradient(networks)
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(9.6, DEPTH_HEIGHT + ROW_HEIGHT * len(rows) + 0.6))

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import shlex
 import sys
 
 import jax
@@ -18,6 +19,7 @@ from zeroinit import batch as batches
 from zeroinit import command_line, data, loader, objects, runs, studies
 from zeroinit.config import check, method_label
 from zeroinit.errors import UserError, first_line
+from zeroinit.probes import texts
 from zeroinit.progress import Progress
 from zeroinit.recipe import image_shape, make_recipe
 from zeroinit.report.figures import STYLE
@@ -67,6 +69,9 @@ def run(main):
         raise
       raise UserError(f'too little memory: use fewer layers, or a smaller --batch ({first_line(error)})') from error
 
+  for module, defined in FLAGS.flags_by_module_dict().items():
+    for flag in defined if module.startswith('zeroinit.probes.') else ():
+      FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # so that --help shows it
   command_line.run(guarded)
 
 
@@ -91,9 +96,9 @@ class Subject:
     check(config)
     return config
 
-  def made(self):
-    """What its records say of it."""
-    return {'method': self.label, 'checkpoint': self.checkpoint}
+  def made(self, net, **fields):
+    """What its records say of it, of its network, and whatever else tells them apart."""
+    return {'method': self.label, 'checkpoint': self.checkpoint, 'network': net.title, **fields}
 
 
 def subjects():
@@ -309,6 +314,16 @@ class Measuring(Progress):
     self._done += 1
     self.say(f'{what}  {self.time_left(self._done)}')
 
+  def draws(self, subject, moments):
+    """What is to be measured of a network in every draw and state; each is done when the next one is asked for.
+
+    moments: function of the number of a draw that yields tuples (updates done, ...), see `training.moments`.
+    """
+    for index in range(FLAGS.draws):
+      for updates, *moment in moments(index):
+        yield updates, *moment
+        self.done(f'{texts.in_state(subject.label, updates)}, draw {index + 1} of {FLAGS.draws}')
+
 
 def mean(drawn):
   """One record of several that differ in their draw: means of the measured floats, and their standard errors.
@@ -328,13 +343,19 @@ def mean(drawn):
   return record | ({'standard_error': errors} if errors else {})
 
 
-def title(networks, datasets):
-  """What was measured on what; each named once."""
+def need_records(records, notes):
+  """Raises UserError where there are none, since all training diverged, as notes say, before the first measurement."""
+  if not records:
+    raise UserError(f'no network is left to measure: {" ".join(notes)}')
+
+
+def title(configs, nets, data=None):
+  """What was measured on what; each named once. data: its name, where it is not the data set of the configs."""
   def once(names):
     *others, last = dict.fromkeys(names)
     return f'{", ".join(others)} and {last}' if others else last
 
-  return f'{once(networks)} on {once(datasets)}'
+  return f'{once(net.title for net in nets)} on {data or once(dataset_of(config).title for config in configs)}'
 
 
 def settings(configs, nets):
@@ -369,7 +390,9 @@ def write(probe, title, notes, records, figure, caption, **settings):
   objects.replace(workdir / f'{probe}.json', f'{head},\n  "records": [\n    {lines}\n  ]\n}}\n')
   for note in notes:
     print(note)
-  print(f'{workdir / probe}.json and .png: {title}; a page of all: python -m zeroinit.probes.page --workdir={workdir}')
+  print(title)
+  command_line.end(f'{workdir / probe}.json and .png',
+                   shlex.join(['python', '-m', 'zeroinit.probes.page', f'--workdir={workdir}']))
 
 
 def _rounded(value):

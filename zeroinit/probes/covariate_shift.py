@@ -1,4 +1,4 @@
-"""Internal covariate shift: how much a layer's gradient changes because the layers before it are updated.
+r"""Internal covariate shift: how much a layer's gradient changes because the layers before it are updated.
 
   python -m zeroinit.probes.covariate_shift --config=configs/digits.py --methods=none,batch_norm,zeroinit,fixup \
       --updates=$(seq -s, 0 8 80) --layers=4,8,12 --workdir=DIR
@@ -21,8 +21,7 @@ from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zeroinit.blocks import BlockV1
-from zeroinit.errors import UserError
-from zeroinit.probes import channels, command, covariate_shift_figure, linear, training
+from zeroinit.probes import channels, command, covariate_shift_figure, linear, texts, training
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
 from zeroinit.step import init_state
@@ -171,49 +170,28 @@ def define():
 def main(argv):
   del argv
   who, updates = command.subjects(), command.updates()
-  prepare = linear.prepared if FLAGS.network == 'deep_linear' else _own
-  prepared = [prepare(subject, updates) for subject in who]
+  prepared = [linear.prepared(subject, updates, steps) for subject in who]
   chosen = [layers_of(net, image_shape(subject.config) if FLAGS.network == 'own' else (net.width,))
             for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
     for subject, (net, moments), numbers in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for index in range(FLAGS.draws):
-        for state, variables, updated, batch in moments(index):
-          found.setdefault(state, []).append(measure(net, variables, updated, *batch, numbers))
-          after = '' if state is None else f' after {state:,} updates'
-          progress.done(f'{subject.label}{after}, draw {index + 1} of {FLAGS.draws}')
+      for state, variables, updated, batch in progress.draws(subject, moments):
+        found.setdefault(state, []).append(measure(net, variables, updated, *batch, numbers))
       for state, draws in found.items():
-        made = {**subject.made(), 'network': net.title, 'updates': state}
-        here = [made | command.mean(drawn) for drawn in zip(*draws, strict=True)]
+        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
         notes += _notes(here)
       if subject.checkpoint:
         notes.append(f'{subject.label}: the update begins with no momentum, since that of the run is not read.')
       notes += command.divergence_notes(subject, found, updates)
-  if not records:
-    raise UserError(f'no network is left to measure: {" ".join(notes)}')
+  command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
-  title = command.title([net.title for net in nets], [linear.data_title(config) for config in configs])
-  title += ': internal covariate shift'
+  title = linear.title(configs, nets) + ': internal covariate shift'
   command.write('covariate_shift', title, notes, records, covariate_shift_figure.draw(title, records), CAPTION,
                 draws=FLAGS.draws, learning_rate=sorted({config.learning_rate for config in configs}),
                 **linear.settings(configs, nets))
-
-
-def _own(subject, updates):
-  """The network of a config, and a function that gives its moments of one draw, as those of `linear.descend`."""
-  recipe = command.recipe_of(subject.config)
-  command.check_updates(subject, recipe, updates)
-  command.need_memory_to_train(subject.config, recipe)
-
-  def moments(index):
-    config = subject.draw(index)
-    for state, variables, updated in steps(config, recipe, updates, subject.checkpoint):
-      yield state, variables, updated, command.batch_at(config, state or 0)
-
-  return recipe.net, moments
 
 
 def steps(config, recipe, updates, checkpoint=None):
@@ -242,7 +220,7 @@ def layers_of(net, shape):
 
 def _notes(records):
   """What a reader of the records or the figure would miss. records: of one network in one state."""
-  what = records[0]['method'] + (f' after {records[0]["updates"]:,} updates' if records[0]['updates'] else '')
+  what = texts.in_state(records[0]['method'], records[0]['updates'])
   zero = [str(record['layer']) for record in records if record['gradient_norm'] == 0]
   lost = [str(record['layer']) for record in records if not np.isfinite(record['shift'])]
   if zero:
@@ -253,10 +231,9 @@ def _notes(records):
 
 def summary(made):
   """A page.Table, a row per method, state and layer. made: what covariate_shift.json holds."""
-  number = lambda value: 'none' if value is None else f'{value:.3g}'
   fields = ('gradient_norm', 'shift', 'relative_shift', 'cosine')
-  rows = tuple((record['method'], '' if record['updates'] is None else f'{record["updates"]:,}', str(record['layer']),
-                *(number(record[field]) for field in fields)) for record in made['records'])
+  rows = tuple((record['method'], texts.updates(record), str(record['layer']),
+                *(texts.number(record[field], 'none') for field in fields)) for record in made['records'])
   return page.Table('Internal covariate shift.', (
       'method', 'updates', 'layer', "|G|", "|G - G'|", "|G - G'| / |G|", 'cosine'), rows)
 

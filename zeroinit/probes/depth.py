@@ -1,4 +1,4 @@
-"""Fixup's depth test: how well a network of any depth does after one epoch.
+r"""Fixup's depth test: how well a network of any depth does after one epoch.
 
   python -m zeroinit.probes.depth --config=configs/digits.py --config.learning_rate=0.03 --depths=10,100,1000 \
       --methods=batch_norm,none,fixup,fixup_zero_only,fixup_rescale_only,zeroinit --workdir=DIR
@@ -95,13 +95,10 @@ def main(argv):
                       'learning_rate': config.learning_rate} | command.mean(drawn))
       if measured[-1]['diverged']:
         notes.append(f'{subject.label}, {recipe.net.title}: {measured[-1]["diverged"]:.0%} of the draws diverged.')
-  configs = [config for _, config in cases]
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(config).title for config in configs])
-  title += f': accuracy after {FLAGS.epochs:g} epoch{"" if FLAGS.epochs == 1 else "s"}'
-  command.write('depth', title, notes, measured, depth_figure.draw(title, measured, 1 / recipes[0].net.num_classes),
-                CAPTION, draws=FLAGS.draws, epochs=FLAGS.epochs,
-                **command.settings(configs, [recipe.net for recipe in recipes]))
+  configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
+  title = command.title(configs, nets) + f': accuracy after {FLAGS.epochs:g} epoch{"" if FLAGS.epochs == 1 else "s"}'
+  command.write('depth', title, notes, measured, depth_figure.draw(title, measured, 1 / nets[0].num_classes), CAPTION,
+                draws=FLAGS.draws, epochs=FLAGS.epochs, **command.settings(configs, nets))
 
 
 def summary(made):

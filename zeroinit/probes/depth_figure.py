@@ -3,13 +3,13 @@
 import matplotlib
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import apart, depth_axis, finish, looks
-from zeroinit.report.figures import STYLE
+from zeroinit.probes.figures import apart, depth_axis, looks
+from zeroinit.report.figures import STYLE, finish
 
 
 def draw(title, records, guessing):
   """The figure. title: what was measured; records: as in depth.json; guessing: the accuracy of a guess."""
-  look_of = looks(dict.fromkeys(record['method'] for record in records))
+  look_of = looks(record['method'] for record in records)
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(5.6, 4.0))
     ax = figure.subplots()

@@ -1,4 +1,4 @@
-"""The update at which a run diverges, in slow motion: what happens to the channels on the way.
+r"""The update at which a run diverges, in slow motion: what happens to the channels on the way.
 
   python -m zeroinit.probes.divergence --config=configs/digits.py --methods=none,zeroinit --config.learning_rate=1 \
       --workdir=DIR
@@ -19,7 +19,8 @@ import optax
 from absl import flags
 
 from zeroinit.errors import UserError
-from zeroinit.probes import channels, command, covariate_shift, divergence_figure, stability, training
+from zeroinit.probes import channels, command, covariate_shift, divergence_figure, stability, texts, training
+from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 from zeroinit.step import DIVERGED_ABOVE, init_state
 
@@ -128,11 +129,9 @@ def _leave_moments(call, args, kwargs, context):
   """Has every convolution and the classifier leave the mean and the standard deviation of its channels."""
   module, x = context.module, call(*args, **kwargs)
   if isinstance(module, (nn.Conv, nn.Dense)) and context.method_name == '__call__':
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    largest = jnp.abs(wide).max()
-    scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # squares overflow long before x does
+    wide, scale = scaled(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
     axes = tuple(range(x.ndim - 1))
-    for name, value in (('mean', (wide / scale).mean(axes)), ('deviation', (wide / scale).std(axes))):
+    for name, value in (('mean', wide.mean(axes)), ('deviation', wide.std(axes))):
       module.sow('probes', name, scale * value, init_fn=lambda: None, reduce_fn=lambda _, value: value)
   return x
 
@@ -165,7 +164,7 @@ def main(argv):
                      f'{config.learning_rate:g}, or is not finite from the beginning.')
         continue
       updates, params, updated = found
-      made = {**subject.made(), 'network': recipe.net.title, 'learning_rate': config.learning_rate, 'updates': updates}
+      made = subject.made(recipe.net, learning_rate=config.learning_rate, updates=updates)
       here = [made | record for record in measure(recipe.net, params, updated, *command.batch_at(config, updates),
                                                   numbers, shares)]
       records += here
@@ -173,12 +172,11 @@ def main(argv):
       progress.done(f'{what}: diverges at update {updates + 1}')
     if not records:
       raise UserError(f'{notes[0].removesuffix(".")}: use a larger --config.learning_rate, or more --updates')
-  configs = [subject.config for subject in who]
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(config).title for config in configs]) + ', along the fatal update'
+  configs, nets = [subject.config for subject in who], [recipe.net for recipe in recipes]
+  title = command.title(configs, nets) + ', along the fatal update'
   command.write('divergence', title, notes, records, divergence_figure.draw(title, records), CAPTION,
                 learning_rate=sorted({config.learning_rate for config in configs}),
-                **command.settings(configs, [recipe.net for recipe in recipes]))
+                **command.settings(configs, nets))
 
 
 def _notes(records):
@@ -195,12 +193,12 @@ def _notes(records):
 
 def summary(made):
   """A page.Table, a row per method and layer. made: what divergence.json holds."""
-  number = lambda value: 'none' if value is None else f'{value:.3g}'
   rows = []
   for record in made['records']:
     first, last = record['along'][0], record['along'][-1]
+    moments = [point[field] for field in ('variance', 'squared_mean') for point in (first, last)]
     rows.append((record['method'], f'{record["updates"] + 1:,}', str(record['layer']),
-                 *(number(point[field]) for field in ('variance', 'squared_mean') for point in (first, last))))
+                 *(texts.number(value, 'none') for value in moments)))
   return page.Table('The fatal update, from its beginning to its end; means over channels.', (
       'method', 'update', 'layer', 'variance before', 'after', 'squared mean before', 'after'), tuple(rows))
 

@@ -6,8 +6,8 @@ from matplotlib import ticker
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, numbers, positive
-from zeroinit.report.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE
+from zeroinit.probes.figures import log_axes, numbers, positive
+from zeroinit.report.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE, finish
 from zeroinit.step import DIVERGED_ABOVE
 
 COLOURS = (BLUE, ORANGE, RED, GREEN, PURPLE, SKY)

@@ -1,25 +1,45 @@
 """What the figures of the probes have in common, in the style of the report's."""
 
 import math
-import textwrap
 
 import numpy as np
 from matplotlib import colors, ticker
-from matplotlib.lines import Line2D
+from matplotlib.figure import Figure
 
-from zeroinit.report.figures import DASHES, LOOKS, OTHER_COLOURS, OTHER_MARKERS
+from zeroinit.report.figures import BLACK, look_of
+
+
+def in_columns(count, most, rows, size, margins, least, **options):
+  """A figure with so many columns of panels: at most `most` side by side, the next ones in another band below.
+
+  Args:
+    count, most: of columns.
+    rows: {label of the vertical axis: height, relative to the others}, from top to bottom.
+    size: inches of a column, (width, height); margins: in addition to all columns; least: width of the figure.
+    options: of Figure.subplots.
+
+  Returns:
+    The figure, and its panels, [count, rows], of which the first column of a band has the labels.
+  """
+  columns = min(count, most)
+  bands = math.ceil(count / columns)
+  (width, height), (beside, below) = size, margins
+  figure = Figure(figsize=(max(least, width * columns + beside), height * bands + below))
+  axes = figure.subplots(len(rows) * bands, columns, squeeze=False, height_ratios=[*rows.values()] * bands, **options)
+  panels = axes.reshape(bands, len(rows), columns).swapaxes(1, 2).reshape(-1, len(rows))
+  for ax in panels[count:].flat:
+    ax.remove()
+  for first in panels[:count:columns]:
+    for ax, label in zip(first, rows, strict=True):
+      ax.set_ylabel(label)
+  return figure, panels[:count]
 
 
 def looks(labels):
   """{label: how its line looks}: a method as in the report, whatever its state; a second line of it is dashed."""
-  found, of_row, others = {}, {}, {}
-  for label in labels:
-    row = label.partition('(')[0].partition(' ')[0]
-    place = others.setdefault(row, len(others)) if row not in LOOKS else 0
-    other = OTHER_COLOURS[place % len(OTHER_COLOURS)], OTHER_MARKERS[place % len(OTHER_MARKERS)]
-    colour, marker = LOOKS.get(row, other)
-    of_row[row] = of_row.get(row, -1) + 1
-    found[label] = {'color': colour, 'marker': marker, 'linestyle': DASHES[of_row[row] % len(DASHES)], 'label': label}
+  found = {}
+  for label in dict.fromkeys(labels):
+    found[label] = look_of(label, label, list(found.values()))
   return found
 
 
@@ -29,6 +49,15 @@ def shades(colour, count):
   tint = lambda part, share: 1 - share * (1 - part)
   shares = np.linspace(0.35, 1, count) if count > 1 else [1.0]
   return [tuple(tint(part, share) for part in (red, green, blue)) for share in shares]
+
+
+def marks_of_states(states):
+  """What the legend shows of the shades of states along training, if there are several. states: updates of records."""
+  states = [state for state in dict.fromkeys(states) if state is not None]
+  if len(states) < 2:
+    return []
+  return [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
+          for shade, state in zip(shades(BLACK, len(states)), states, strict=True)]
 
 
 def numbers(values):
@@ -84,10 +113,3 @@ def power_axis(ax, values):
   ax.xaxis.set_minor_locator(ticker.NullLocator())
   ax.set_xticks(values, [f'{value}' for value in values])
   ax.set_xlim(values[0] / 1.3, values[-1] * 1.3)
-
-
-def finish(figure, title, marks, columns):
-  """A heading, and a legend below the panels. marks: dicts of what Line2D takes."""
-  figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
-  letters = int(12 * figure.get_figwidth())  # of this size that fit on a line
-  figure.suptitle(textwrap.fill(title, letters), fontsize=9, color='#404040')

@@ -1,4 +1,4 @@
-"""Gradients of single examples: how alike they are; and how much of the loss is L2, against depth.
+r"""Gradients of single examples: how alike they are; and how much of the loss is L2, against depth.
 
   python -m zeroinit.probes.gradients --config=configs/digits.py --methods=none,ghost_norm,zeroinit \
       --depths=16,34,100 --workdir=DIR
@@ -18,7 +18,8 @@ from absl import flags
 from jax import lax
 
 from zeroinit.optimizer import l2_penalty
-from zeroinit.probes import command, gradients_figure, training
+from zeroinit.probes import command, gradients_figure, texts, training
+from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -97,6 +98,11 @@ def measure(net, variables, images, labels):
   }
 
 
+def _sharing(method, batch):
+  """How many examples of a batch a norm may make depend on each other; one of one's own perhaps all."""
+  return {'none': 1, 'ghost': min(method.ghost_size, batch)}.get(method.norm, batch)
+
+
 def _noise(departures):
   """sum |g_i - g|^2 / (m - 1), from the distance of each gradient to the mean of those before it (Welford 1962)."""
   m = len(departures)
@@ -107,7 +113,7 @@ def _noise(departures):
 @partial(jax.jit, static_argnums=0)
 def _stream(net, variables, images, labels):
   """|S|^2; of every example |g_i| and its distance to the mean of the gradients before; the mean cross-entropy."""
-  sharing = {'none': 1, 'ghost': min(net.method.ghost_size, len(images)), 'batch': len(images)}[net.method.norm]
+  sharing = _sharing(net.method, len(images))
   split = lambda x: x.reshape(-1, sharing, *x.shape[1:])
 
   def of_group(sums, group):
@@ -122,14 +128,14 @@ def _stream(net, variables, images, labels):
     def of_example(sums, i):
       total, mean, count = sums
       gradient, = backward(jnp.zeros_like(logits).at[i].set(slope[i]))
-      scaled, scale = _scaled(gradient)
-      length = optax.tree.norm(scaled)
+      small, scale = scaled(gradient)
+      length = optax.tree.norm(small)
       finite = jnp.isfinite(scale * length)
-      direction = jax.tree.map(lambda leaf: jnp.where(finite & (length > 0), leaf / length, 0), scaled)
+      direction = jax.tree.map(lambda leaf: jnp.where(finite & (length > 0), leaf / length, 0), small)
       departure = jax.tree.map(lambda leaf, of_mean: jnp.where(finite, leaf - of_mean, 0), gradient, mean)
       count += finite
       mean = jax.tree.map(lambda of_mean, leaf: of_mean + leaf / jnp.maximum(count, 1), mean, departure)
-      departure, scale_of_departure = _scaled(departure)
+      departure, scale_of_departure = scaled(departure)
       sums = jax.tree.map(jnp.add, total, direction), mean, count
       return sums, (scale * length, scale_of_departure * optax.tree.norm(departure))
 
@@ -140,13 +146,6 @@ def _stream(net, variables, images, labels):
   sums = nothing, nothing, jnp.int32(0)
   (total, _, _), (norms, departures, cross_entropy) = lax.scan(of_group, sums, (split(images), split(labels)))
   return optax.tree.norm(total, squared=True), norms.reshape(-1), departures.reshape(-1), cross_entropy.mean()
-
-
-def _scaled(tree):
-  """The tree over a scale, its largest number, and that scale: squares overflow long before the numbers do."""
-  largest = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(tree)]).max()
-  scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # XLA multiplies by 1 / scale, never a subnormal
-  return jax.tree.map(lambda leaf: leaf / scale, tree), scale
 
 
 def define():
@@ -169,15 +168,14 @@ def main(argv):
       for index in range(FLAGS.draws):
         drawn.append(_loss_and_gradients(subject, subject.draw(index, depth=config.depth), recipe))
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}')
-      made = {**subject.made(), 'network': recipe.net.title, 'depth': config.depth,
-              'updates': None if subject.checkpoint else 0, 'examples': config.batch_size}
+      made = subject.made(recipe.net, depth=config.depth, updates=None if subject.checkpoint else 0,
+                          examples=config.batch_size)
       records.append(made | command.mean(drawn))
       notes += _notes(records[-1])
-  configs = [config for _, config in cases]
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(config).title for config in configs])
+  configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
+  title = command.title(configs, nets)
   command.write('gradients', title, notes, records, gradients_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings(configs, [recipe.net for recipe in recipes]))
+                **command.settings(configs, nets))
 
 
 def _loss_and_gradients(subject, config, recipe):
@@ -192,8 +190,7 @@ def _loss_and_gradients(subject, config, recipe):
 
 def _bytes(recipe, batch_size):
   """Bytes that the probe needs: parameters, momentum, S, g and gradients; and what a backward pass looks back on."""
-  method = recipe.net.method
-  together = {'none': 1, 'ghost': min(method.ghost_size, batch_size), 'batch': batch_size}[method.norm]
+  together = _sharing(recipe.net.method, batch_size)
   return 8 * command.parameter_bytes(recipe.net, recipe.image_shape) + command.activation_bytes(recipe, together)
 
 
@@ -214,10 +211,9 @@ def _notes(record):
 
 def summary(made):
   """A page.Table, a row per method and depth. made: what gradients.json holds."""
-  number = lambda value: 'none' if value is None else f'{value:.3g}'
   fields = ('mean_cosine', 'gradient_norm', 'gradient_noise', 'cross_entropy', 'l2', 'l2_share')
-  rows = tuple((record['method'], str(record['depth']), *(number(record.get(field)) for field in fields))
-               for record in made['records'])
+  rows = tuple((record['method'], str(record['depth']),
+                *(texts.number(record.get(field), 'none') for field in fields)) for record in made['records'])
   return page.Table('Mean cosine, and the loss in its parts.', (
       'method', 'depth', 'mean cosine', "norm of an example's gradient", 'noise C of gradients', 'cross-entropy', 'L2',
       'share of L2'), rows)

@@ -3,13 +3,13 @@
 import matplotlib
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import apart, depth_axis, finish, log_axes, looks, numbers, positive
-from zeroinit.report.figures import STYLE
+from zeroinit.probes.figures import apart, depth_axis, log_axes, looks, numbers, positive
+from zeroinit.report.figures import STYLE, finish
 
 
 def draw(title, records):
   """The figure. title: what was measured; records: as in gradients.json, see `gradients.main`."""
-  look_of = looks(dict.fromkeys(record['method'] for record in records))
+  look_of = looks(record['method'] for record in records)
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(9.6, 3.6))
     cosine, loss, share = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""The loss along the gradient: how far a step may go, and how much of the gradient is still true there.
+r"""The loss along the gradient: how far a step may go, and how much of the gradient is still true there.
 
   python -m zeroinit.probes.landscape --config=configs/digits.py --methods=none,batch_norm,zeroinit,fixup \
       --updates=$(seq -s, 0 8 80) --workdir=DIR
@@ -22,7 +22,8 @@ import optax
 from absl import flags
 
 from zeroinit.errors import UserError
-from zeroinit.probes import command, landscape_figure, linear, training
+from zeroinit.probes import command, landscape_figure, linear, texts, training
+from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -133,10 +134,9 @@ def along_gradient(loss_of, params, step_sizes):
 
 
 def length(tree):
-  """The norm of all numbers in a tree. Divided by the largest first: squares overflow long before the norm does."""
-  largest = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(tree)]).max()
-  scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # XLA multiplies by 1 / scale, never a subnormal
-  return scale * optax.tree.norm(jax.tree.map(lambda leaf: leaf / scale, tree))
+  """The norm of all numbers in a tree. It overflows no earlier than it must, see `scaling`."""
+  tree, scale = scaled(tree)
+  return scale * optax.tree.norm(tree)
 
 
 def define():
@@ -151,44 +151,24 @@ def define():
 def main(argv):
   del argv
   who, updates, multiples = command.subjects(), command.updates(), _multiples()
-  prepare = linear.prepared if FLAGS.network == 'deep_linear' else _own
-  prepared = [prepare(subject, updates) for subject in who]
+  prepared = [linear.prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
     for subject, (net, moments) in zip(who, prepared, strict=True):
       step_sizes, found = subject.config.learning_rate * multiples, {}  # by the number of updates
-      for index in range(FLAGS.draws):
-        for state, variables, _, batch in moments(index):
-          found.setdefault(state, []).append(measure(net, variables, *batch, step_sizes))
-          after = '' if state is None else f' after {state:,} updates'
-          progress.done(f'{subject.label}{after}, draw {index + 1} of {FLAGS.draws}')
+      for state, variables, *_, batch in progress.draws(subject, moments):
+        found.setdefault(state, []).append(measure(net, variables, *batch, step_sizes))
       for state, drawn in found.items():
-        made = {**subject.made(), 'network': net.title, 'updates': state}
         along = [command.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]
-        records.append(made | command.mean(drawn) | {'along': along})
+        records.append(subject.made(net, updates=state) | command.mean(drawn) | {'along': along})
         notes += _notes(records[-1])
       notes += command.divergence_notes(subject, found, updates)
-  if not records:
-    raise UserError(f'no network is left to measure: {" ".join(notes)}')
+  command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
-  title = command.title([net.title for net in nets], [linear.data_title(config) for config in configs])
+  title = linear.title(configs, nets)
   title += f', along the gradient: step sizes from {multiples[0]:g} to {multiples[-1]:g} learning rates'
   command.write('landscape', title, notes, records, landscape_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
                 learning_rate=sorted({config.learning_rate for config in configs}), **linear.settings(configs, nets))
-
-
-def _own(subject, updates):
-  """The network of a config, and a function that gives its moments of one draw, as those of `linear.descend`."""
-  recipe = command.recipe_of(subject.config)
-  command.check_updates(subject, recipe, updates)
-  command.need_memory_to_train(subject.config, recipe)
-
-  def moments(index):
-    config = subject.draw(index)
-    for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-      yield state, variables, None, command.batch_at(config, state or 0)
-
-  return recipe.net, moments
 
 
 def _multiples():
@@ -204,7 +184,7 @@ def _multiples():
 
 def _notes(record):
   """What a reader of the records or the figure would miss."""
-  what = record['method'] + (f' after {record["updates"]:,} updates' if record['updates'] else '')
+  what = texts.in_state(record['method'], record['updates'])
   if not np.isfinite(record['loss']):
     yield f'{what}: the loss exceeds float32: null in the JSON.'
   elif not np.isfinite(record['gradient_norm']):
@@ -219,11 +199,9 @@ def _notes(record):
 
 def summary(made):
   """A page.Table, a row per method and state. made: what landscape.json holds."""
-  number = lambda value: 'none' if value is None else f'{value:.3g}'
-  fields = ('loss', 'lowest_loss', 'highest_loss', 'gradient_norm',
-            'highest_gradient_change', 'smoothness')
-  rows = tuple((record['method'], '' if record['updates'] is None else f'{record["updates"]:,}',
-                *(number(record[field]) for field in fields)) for record in made['records'])
+  fields = ('loss', 'lowest_loss', 'highest_loss', 'gradient_norm', 'highest_gradient_change', 'smoothness')
+  rows = tuple((record['method'], texts.updates(record), *(texts.number(record[field], 'none') for field in fields))
+               for record in made['records'])
   return page.Table('The loss along the gradient, over all step sizes.', (
       'method', 'updates', 'loss', 'lowest', 'highest', 'norm of the gradient', 'largest change of the gradient',
       'effective β-smoothness'), rows)

@@ -1,26 +1,24 @@
 """The figure of the landscape probe: bands over updates, a column per method; or one moment, against the step size."""
 
-import math
-
 import matplotlib
 import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, looks, positive, shades
-from zeroinit.report.figures import STYLE
+from zeroinit.probes.figures import in_columns, log_axes, looks, marks_of_states, positive, shades
+from zeroinit.report.figures import STYLE, finish, spread
 
 COLUMNS = 5  # at most, side by side
 MARKED = 40  # states, up to which each has its marker
 CURVES = 5  # states whose relative loss is drawn, at most
 HIGHEST = 30  # the relative loss is drawn up to here: what lies above is as bad
-ROWS = ('loss along\nthe gradient', 'change of\nthe gradient', 'effective\nβ-smoothness',
-        'relative loss\nL(w - t g) / L(w)')
+ROWS = {'loss along\nthe gradient': 1, 'change of\nthe gradient': 1, 'effective\nβ-smoothness': 1,
+        'relative loss\nL(w - t g) / L(w)': 1.15}
 
 
 def draw(title, records):
   """The figure. title: what was measured; records: as in landscape.json, see `landscape.measure`."""
-  look_of = looks(dict.fromkeys(record['method'] for record in records))
+  look_of = looks(record['method'] for record in records)
   with matplotlib.rc_context(STYLE):
     along = [record for record in records if record['updates'] is not None]  # a checkpoint stands at no known update
     if len({record['updates'] for record in along}) > 1:
@@ -30,27 +28,19 @@ def draw(title, records):
 
 def _along_training(title, records, look_of):
   states = sorted({record['updates'] for record in records})
-  shown = _spread(states)
-  columns = min(len(look_of), COLUMNS)
-  bands = math.ceil(len(look_of) / columns)
-  figure = Figure(figsize=(max(6.4, 2.3 * columns + 0.6), 6.6 * bands + 0.9))
-  axes = figure.subplots(4 * bands, columns, squeeze=False, height_ratios=(1, 1, 1, 1.15) * bands)
-  for place, (method, look) in enumerate(look_of.items()):
-    band, column = divmod(place, columns)
-    panels = axes[4 * band : 4 * band + 4, column]
+  shown = spread(states, CURVES)
+  margin = 0.04 * (states[-1] - states[0])
+  figure, columns = in_columns(len(look_of), COLUMNS, ROWS, size=(2.3, 6.6), margins=(0.6, 0.9), least=6.4)
+  for (method, look), panels in zip(look_of.items(), columns, strict=True):
     _column(panels, [record for record in records if record['method'] == method], look['color'], shown)
     panels[0].set_title(method.replace('(', '\n(').replace(' in ', '\nin '))
-    for ax, label in zip(panels, ROWS, strict=True):
-      ax.set_ylabel(label if column == 0 else '')
-      ax.tick_params(labelleft=column == 0)
-  for place in range(len(look_of), bands * columns):
-    for ax in axes[4 * (place // columns) : 4 * (place // columns) + 4, place % columns]:
-      ax.remove()
-  for row in range(3):
-    log_axes(axes[row::4].flat[: len(look_of)])
-    for ax in axes[row::4].flat[: len(look_of)]:
-      ax.set_xlim(states[0] - 0.04 * (states[-1] - states[0]), states[-1] + 0.04 * (states[-1] - states[0]))
-  _relative_axes(axes[3::4].flat[: len(look_of)])
+    for ax in panels:
+      ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
+  for row in columns.T[:3]:
+    log_axes(row)
+    for ax in row:
+      ax.set_xlim(states[0] - margin, states[-1] + margin)
+  _relative_axes(columns[:, 3])
   finish(figure, title, _marks(shown), columns=4)
   return figure
 
@@ -122,16 +112,8 @@ def _relative_axes(axes):
     ax.axhline(1, color='#808080', linewidth=0.8, zorder=0)
 
 
-def _spread(states):
-  """At most CURVES of the states, evenly from first to last."""
-  if len(states) <= CURVES:
-    return states
-  return [states[round(i)] for i in np.linspace(0, len(states) - 1, CURVES)]
-
-
 def _marks(shown):
   """The legend: the loss itself, bands, and which moments the shades of the last row are."""
   marks = [{'color': 'black', 'linewidth': 1.0, 'label': 'loss before the step'},
            {'color': '#b0b0b0', 'linewidth': 6, 'label': 'band over step sizes'}]
-  return marks + [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
-                  for shade, state in zip(shades('black', len(shown)), shown, strict=True)]
+  return marks + marks_of_states(shown)

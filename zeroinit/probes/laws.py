@@ -39,11 +39,12 @@ def expected(net, start):
     start: second moment of what enters the first block.
 
   Returns:
-    A list of Law, by depth; None for blocks that end with a ReLU (V1), for which there is no such law.
+    A list of Law, by depth; None for blocks that end with a ReLU (V1), for which there is no such law, and for a
+    method with a function of one's own, of which nothing is known.
   """
-  if issubclass(net.block, BlockV1):
-    return None
   method = net.method.inner
+  if issubclass(net.block, BlockV1) or method.functions:
+    return None
   weight = 1.0 if method.alpha is None else initial_alpha(method, net.num_blocks) ** 2
   blocks, q = [], start
   channels = net.channels if hasattr(net, 'channels') else net.stem.features
@@ -73,10 +74,10 @@ def _gain(net, spec, channels):
 def formula(net):
   r"""The law of the second moment after \ell blocks, from 1, as text for matplotlib; '' where none is short."""
   method = net.method.inner
-  alpha = 1.0 if method.alpha is None else initial_alpha(method, net.num_blocks)
   usual = 'lecun' if net.block is LinearBlock else 'he'
-  if issubclass(net.block, BlockV1) or net.kernel_init != usual:
+  if issubclass(net.block, BlockV1) or net.kernel_init != usual or method.functions:
     return ''
+  alpha = 1.0 if method.alpha is None else initial_alpha(method, net.num_blocks)
   if method.merge_scale != 1:
     halved = math.isclose(method.merge_scale**2, 0.5) and method.norm == 'none' and alpha == 1
     return '$1$' if halved and not (method.zero_init or method.depth_init) else ''

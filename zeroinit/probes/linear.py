@@ -105,9 +105,9 @@ def define():
   flags.DEFINE_integer('linear_width', 32, 'Width of the deep linear network.', 1, 10_000)
 
 
-def data_title(config):
-  """What the network that the flags choose learns, as titles have it."""
-  return command.dataset_of(config).title if FLAGS.network == 'own' else 'Gaussian inputs'
+def title(configs, nets):
+  """`command.title`, of whichever network the flags choose."""
+  return command.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
 
 
 def settings(configs, nets):
@@ -117,8 +117,10 @@ def settings(configs, nets):
       'dataset': 'Gaussian inputs', 'image_size': None, 'weight_decay': None}
 
 
-def prepared(subject, updates):
-  """The network of a subject, and a function that gives what `descend` yields for one draw."""
+def prepared(subject, updates, states_of=training.states):
+  """`training.prepared`, of whichever network the flags choose; of the linear one, moments are those of `descend`."""
+  if FLAGS.network == 'own':
+    return training.prepared(subject, updates, states_of)
   if subject.checkpoint:
     raise UserError('--network=deep_linear begins at its initialization: leave out --checkpoint')
   net = DeepLinear(method_of(subject.config), FLAGS.linear_depth, FLAGS.linear_width)

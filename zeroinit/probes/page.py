@@ -7,16 +7,18 @@ measures, its equation, what to expect, and how to read its picture. Exit codes:
 its surroundings.
 """
 
+import contextlib
 import importlib
 import json
 import pathlib
 import pkgutil
 
+import PIL.Image
 from absl import flags
 
 import zeroinit.probes
 from zeroinit import command_line, objects, runs
-from zeroinit.errors import UserError
+from zeroinit.errors import UserError, first_line
 from zeroinit.report import page
 
 # In which a reader should meet them; other probes follow.
@@ -24,6 +26,9 @@ ORDER = ('variance', 'gradients', 'channels', 'depth', 'stability', 'landscape',
          'bound', 'spectra')
 TITLE = 'Looking inside: what the methods do to a network'
 SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command', 'records')  # of every JSON; the rest: how made
+OF_A_PROBE = {**dict.fromkeys(('probe', 'title', 'caption', 'command'), runs.is_text),
+              'figure': lambda value: runs.is_text(value) and value == pathlib.Path(value).name != '',
+              **dict.fromkeys(('notes', 'records'), lambda value: isinstance(value, list))}
 SAID_ELSEWHERE = ('versions', 'dataset')
 
 
@@ -63,11 +68,12 @@ def write_page(workdir):
 
 def _read(path):
   """What the JSON of a probe holds; None where it is another JSON."""
-  try:
-    made = json.loads(path.read_text())
-  except ValueError as error:
-    raise UserError(f'{path} is damaged: {error}') from error
-  return runs.parse(path.read_text(), path, needs=SHARED) if isinstance(made, dict) and 'probe' in made else None
+  content = path.read_bytes()
+  with contextlib.suppress(ValueError, RecursionError):
+    made = json.loads(content)
+    if not (isinstance(made, dict) and 'probe' in made):
+      return None
+  return runs.parse(content, path, OF_A_PROBE)
 
 
 def _module(probe, path):
@@ -83,16 +89,22 @@ def _result(module, path, made):
   figure = path.parent / made['figure']
   if not figure.exists():
     raise UserError(f'{figure} is gone, the figure of {path.name}; the same command makes both: {made["command"]}')
+  try:
+    with PIL.Image.open(figure) as image:
+      image.verify()
+  except Exception as error:  # each format has its own kinds
+    raise UserError(f'{figure} is damaged: {first_line(error)}; the same command makes it anew: {made["command"]}'
+                    ) from error
   how = [f'{name.replace("_", " ")}: {value}' for name, value in made.items()
          if name not in SHARED + SAID_ELSEWHERE and value not in (None, '')]
   yield page.Heading(made['title'], level=3)
   yield page.Image(figure.name, made['caption'], figure.read_bytes())
   if made['notes']:
-    yield page.Items(tuple(made['notes']))
+    yield page.Items(tuple(map(str, made['notes'])))
   if hasattr(module, 'summary'):
     try:
       yield module.summary(made)
-    except (KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever a probe makes of records that are not its own
       raise UserError(f'{path} is damaged or of another version; the same command makes it anew: {made["command"]} '
                       f'({type(error).__name__}: {error})') from error
   yield page.Paragraph(f'Made by: {made["command"]}. {", ".join(how)}.')
@@ -100,7 +112,7 @@ def _result(module, path, made):
 
 def main(argv):
   del argv
-  print(write_page(flags.FLAGS.workdir))
+  command_line.end(write_page(flags.FLAGS.workdir), 'open it in a browser')
 
 
 if __name__ == '__main__':

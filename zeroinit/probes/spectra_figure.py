@@ -8,8 +8,8 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from zeroinit.probes import spectra
-from zeroinit.probes.figures import finish, log_axes, power_axis, shades
-from zeroinit.report.figures import BLACK, BLUE, RED, SKY, STYLE
+from zeroinit.probes.figures import log_axes, power_axis, shades
+from zeroinit.report.figures import BLACK, BLUE, RED, SKY, STYLE, finish
 
 COLUMNS = 4  # histograms, at most, side by side
 BINS = 36

@@ -1,4 +1,4 @@
-"""The largest stable learning rate, by bisection over short runs: per method, depth and batch size.
+r"""The largest stable learning rate, by bisection over short runs: per method, depth and batch size.
 
   python -m zeroinit.probes.stability --config=configs/digits.py --methods=none,zeroinit,fixup,batch_norm \
       --depths=16,100 --batches=16,64,256 --workdir=DIR
@@ -165,16 +165,13 @@ def main(argv):
         drawn.append(measure(draw, recipe, FLAGS.length, FLAGS.width, variables, tell))
         progress.done(f'{what}, draw {index + 1} of {FLAGS.draws}: {_rate(drawn[-1])}')
       tried = [run | {'draw': index} for index, one in enumerate(drawn) for run in one.pop('tried')]
-      records.append({**subject.made(), 'network': recipe.net.title, 'depth': config.depth,
-                      'batch_size': config.batch_size, **_mean(drawn), 'tried': tried})
-  configs = [config for _, config in cases]
-  title = command.title([recipe.net.title for recipe in recipes],
-                        [command.dataset_of(config).title for config in configs])
-  title += f': the largest rate at which {FLAGS.length} updates are stable'
+      made = subject.made(recipe.net, depth=config.depth, batch_size=config.batch_size)
+      records.append(made | _mean(drawn) | {'tried': tried})
+  configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
+  title = command.title(configs, nets) + f': the largest rate at which {FLAGS.length} updates are stable'
   notes = [note for record in records for note in _notes(record)]
   command.write('stability', title, notes, records, stability_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                length=FLAGS.length, width=FLAGS.width,
-                **command.settings(configs, [recipe.net for recipe in recipes]))
+                length=FLAGS.length, width=FLAGS.width, **command.settings(configs, nets))
 
 
 def _mean(drawn):

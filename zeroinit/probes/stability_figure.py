@@ -5,13 +5,13 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import apart, finish, looks, numbers, power_axis
-from zeroinit.report.figures import STYLE
+from zeroinit.probes.figures import apart, looks, numbers, power_axis
+from zeroinit.report.figures import STYLE, finish
 
 
 def draw(title, records):
   """The figure. title: what was measured; records: as in stability.json, see `stability.main`."""
-  look_of = looks(dict.fromkeys(record['method'] for record in records))
+  look_of = looks(record['method'] for record in records)
   batches = len({record['batch_size'] for record in records})
   across, panels = ('batch_size', 'depth') if batches > 1 else ('depth', 'batch_size')
   names = {'batch_size': 'batch size', 'depth': 'depth (layers)'}

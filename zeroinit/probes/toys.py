@@ -23,7 +23,7 @@ class LinearBlock(Block):
     for i, (spec, init) in enumerate(zip(self.convs, inits, strict=True), 1):
       h = normalize(self.method, h, train, name=f'norm{i}')
       h = self.convolve(spec, h, name=f'conv{i}', init=init)
-    return self.merge(x, h, self.method.merge_bias)
+    return self.merge(x, h, train, self.method.merge_bias)
 
 
 # Block, kernel size, initializer that keeps the second moment of a layer's input, and what to call it.

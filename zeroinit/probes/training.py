@@ -81,6 +81,34 @@ def states(config, recipe, updates=(0,), checkpoint=None):
       yield until, {'params': state.params, 'batch_stats': state.batch_stats}
 
 
+def prepared(subject, updates, states_of=states):
+  """The network of a subject, and its `moments`.
+
+  Raises:
+    UserError: it has no state after so many updates, or training it needs too much memory.
+  """
+  recipe = command.recipe_of(subject.config)
+  command.check_updates(subject, recipe, updates)
+  command.need_memory_to_train(subject.config, recipe)
+  return recipe.net, moments(subject, recipe, updates, states_of)
+
+
+def moments(subject, recipe, updates, states_of=states, batch_of=command.batch_at):
+  """A function that yields the moments of one draw, from its number: what `states_of` yields, and a batch.
+
+  Args:
+    subject: a `command.Subject`; recipe: of its config; updates: int, ascending.
+    states_of: `states`, or a function like it.
+    batch_of: function of a config and the updates done; default: the batch that the run takes next.
+  """
+  def of_draw(index):
+    config = subject.draw(index)
+    for state, *variables in states_of(config, recipe, updates, subject.checkpoint):
+      yield state, *variables, batch_of(config, state or 0)
+
+  return of_draw
+
+
 def variables_of(checkpoint, recipe):
   """The newest variables of a run. Raises UserError where there are none, or they are those of another network."""
   net, variables = runs.load(checkpoint)

@@ -21,7 +21,8 @@ from zeroinit.blocks import Block
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
-from zeroinit.probes import command, laws, toys, training, variance_figure
+from zeroinit.probes import command, laws, texts, toys, training, variance_figure
+from zeroinit.probes.scaling import scaled
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
 
@@ -90,7 +91,7 @@ def measure(net, variables, images):
       ratio: branch_second_moment / skip_second_moment;
       share: s^2 branch_second_moment / second moment of s (skip + branch), which in V2 is the output;
       norm_mean_square, norm_variance: of the block's first norm, the mean over channels of its squared mean and of its
-        variance (over a ghost batch, averaged over ghosts); absent where the method has no norm;
+        variance (over a ghost batch, averaged over ghosts); absent without batch or ghost norm;
       running_mean_square, running_variance: the same of its running averages, as they are in `variables`.
   """
   left = jax.device_get(_moments(net, variables, images))
@@ -105,7 +106,7 @@ def measure(net, variables, images):
       record['ratio'] = float(np.divide(branch, skip))
       record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
     records.append(record)
-  if net.method.inner.norm != 'none':
+  if net.method.inner.has_batch_statistics:
     for name, statistics in (('norm', left), ('running', jax.device_get(variables['batch_stats']))):
       for record, (_, block) in zip(records, _by_block(statistics), strict=True):
         norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
@@ -134,11 +135,10 @@ def _leave_moments(call, args, kwargs, context):
     leave('input', _scaled_moments(args[0]))
     leave('output', _scaled_moments(result))
   elif isinstance(module, Block) and context.method_name == 'merge':
-    shortcut, h = args[:2]
-    alpha = 1.0 if module.method.alpha is None else module.get_variable('params', 'alpha').astype(h.dtype)
-    leave('skip', _scaled_moments(shortcut))
-    leave('branch', _scaled_moments(alpha * h))
+    leave('skip', _scaled_moments(args[0]))
     leave('sum', _scaled_moments(result))
+  elif isinstance(module, Block) and context.method_name == 'multiplier':
+    leave('branch', _scaled_moments(result * args[0]))
   elif isinstance(module, GhostNorm) and context.method_name == '__call__':
     x = args[0]
     size = min(module.group_size or len(x), len(x))
@@ -150,11 +150,8 @@ def _leave_moments(call, args, kwargs, context):
 
 
 def _scaled_moments(x):
-  """Moments of x over a scale, its largest value, and that scale: squares overflow long before x does."""
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  largest = jnp.abs(x).max()
-  scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**120), 1)  # XLA multiplies by 1 / scale, never a subnormal
-  x = x / scale
+  """Moments of x over a scale, and that scale, see `scaling`."""
+  x, scale = scaled(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
   mean, variance = x.mean(range(x.ndim - 1)), x.var(range(x.ndim - 1))
   return {'scale': scale, 'variance': variance.mean(), 'squared_mean': (mean**2).mean()}
 
@@ -193,24 +190,25 @@ def main(argv):
   prepare = partial(_own, updates=updates) if FLAGS.network == 'own' else _toy
   prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
   records, notes, formulas = [], [], {}
-  with command.Measuring(len(who) * FLAGS.draws) as progress:
-    for subject, (net, drawn) in zip(who, prepared, strict=True):
+  with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
+    for subject, (net, moments) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for index in range(FLAGS.draws):
-        for state, variables, images in drawn(index):
-          found.setdefault(state, []).append(measure(net, variables, images))
-        progress.done(f'{subject.label}, draw {index + 1} of {FLAGS.draws}')
+      for state, variables, (images, _) in progress.draws(subject, moments):
+        found.setdefault(state, []).append(measure(net, variables, images))
       for state, draws in found.items():
         records += _records(subject, net, state, draws)
       formulas[subject.label] = laws.formula(net) if 0 in found else ''
       notes += _notes(subject, net, found, updates)
-  normless = [subject.label for subject, (net, _) in zip(who, prepared, strict=True) if net.method.inner.norm == 'none']
+  command.need_records(records, notes)
+  configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
+  normless = [subject.label for subject, net in zip(who, nets, strict=True) if net.method.inner.norm == 'none']
+  own = [subject.label for subject, net in zip(who, nets, strict=True) if 'norm' in net.method.inner.functions]
+  if own:
+    notes.insert(0, f'A norm of their own, so no statistics of norms in the records: {", ".join(own)}.')
   if normless:
     notes.insert(0, f'No norm, so no statistics of norms in the records: {", ".join(normless)}.')
-  title = command.title([net.title for net, _ in prepared],
-                        ['Gaussian inputs' if FLAGS.network != 'own' else command.dataset_of(subject.config).title
-                         for subject in who])
-  settings = command.settings([subject.config for subject in who], [net for net, _ in prepared])
+  title = command.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
+  settings = command.settings(configs, nets)
   if FLAGS.network != 'own':
     settings |= {'dataset': 'Gaussian inputs'} | ({} if FLAGS.network == 'conv' else {'image_size': 1})
   command.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
@@ -218,7 +216,7 @@ def main(argv):
 
 
 def _own(subject, updates):
-  """The network of a config, and a function that gives its states (updates done, variables, images) of one draw."""
+  """The network of a config, and its `training.moments`, all on the first batch."""
   recipe = command.recipe_of(subject.config)
   if not hasattr(recipe.net, 'block'):
     raise UserError(f'{recipe.net.title} has no residual blocks, and so no skip path whose variance could be measured')
@@ -227,37 +225,30 @@ def _own(subject, updates):
     command.need_memory_to_train(subject.config, recipe)
   elif subject.checkpoint is None:  # parameters, momentum, and what initializing takes
     command.need_memory(recipe.net.title, 3 * command.parameter_bytes(recipe.net, recipe.image_shape))
-
-  def drawn(index):
-    config = subject.draw(index)
-    images, _ = command.first_batch(config)
-    for state, variables in training.states(config, recipe, updates, subject.checkpoint):
-      yield state, variables, images
-
-  return recipe.net, drawn
+  return recipe.net, training.moments(subject, recipe, updates, batch_of=lambda config, _: command.first_batch(config))
 
 
 def _toy(subject):
-  """As `_own`, for a toy network with the method of the config."""
+  """As `_own`, for a toy network with the method of the config, whose inputs have no labels."""
   config = subject.config
   net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.branch_layers)
   inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=image_shape(config)[0])
   command.need_memory(net.title, 2 * command.parameter_bytes(net, inputs(jax.random.key(0)).shape[1:]))
   init = jax.jit(partial(net.init, train=False))
 
-  def drawn(index):
+  def moments(index):
     weights, images = jax.random.split(jax.random.key(subject.draw(index).seed))
     images = inputs(images)
-    yield 0, {'batch_stats': {}} | init(weights, images[:1]), images
+    yield 0, {'batch_stats': {}} | init(weights, images[:1]), (images, None)
 
-  return net, drawn
+  return net, moments
 
 
 def _records(subject, net, state, draws):
   """Means over draws of the records of one network in one state, with the laws where it is at initialization."""
   records = [command.mean(drawn) for drawn in zip(*draws, strict=True)]
   expected = laws.expected(net, records[0]['input_second_moment']) if state == 0 else None
-  made = {**subject.made(), 'network': net.title, 'updates': state, 'draws': len(draws)}
+  made = subject.made(net, updates=state, draws=len(draws))
   for place, record in enumerate(records):
     law = expected[place] if expected else None
     of_law = {'law_skip_second_moment': law.skip, 'law_branch_second_moment': law.branch,
@@ -268,26 +259,24 @@ def _records(subject, net, state, draws):
 def _notes(subject, net, found, updates):
   """What a reader of the records or the figure would miss."""
   if not subject.checkpoint and laws.expected(net, 1.0) is None:
-    yield f'{subject.label}: blocks that end with a ReLU (V1) follow none of the laws.'
+    who = "functions of one's own" if net.method.inner.functions else 'blocks that end with a ReLU (V1)'
+    yield f'{subject.label}: {who} follow none of the laws.'
   yield from command.divergence_notes(subject, found, updates)
   for state, draws in found.items():
     lost = [record['block'] for records in draws for record in records
             if not np.isfinite(record['output_second_moment'])]
     if lost:
-      after = f' after {state} updates' if state else ''
-      yield f'{subject.label}{after} exceeds float32 from block {min(lost)} on: null in the JSON.'
+      yield f'{texts.in_state(subject.label, state)} exceeds float32 from block {min(lost)} on: null in the JSON.'
 
 
 def summary(made):
   """A page.Table of the last block of each stage. made: what variance.json holds."""
-  number = lambda value: '' if value is None else f'{value:.3g}'
   rows = []
   for record, after in zip(made['records'], [*made['records'][1:], None], strict=True):
     place = lambda record: record and (record['method'], record['updates'], record['stage'])
     if place(record) != place(after):
-      updates = '' if record['updates'] is None else f'{record["updates"]:,}'
-      rows.append((record['method'], updates, str(record['block']),
-                   *(number(record.get(field)) for field in (
+      rows.append((record['method'], texts.updates(record), str(record['block']),
+                   *(texts.number(record.get(field)) for field in (
                        'output_second_moment', 'law_output_second_moment', 'share', 'law_share', 'skip_variance',
                        'skip_squared_mean'))))
   return page.Table('The last block of each stage.', (

@@ -5,40 +5,28 @@ import math
 import matplotlib
 import numpy as np
 from matplotlib import ticker
-from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import finish, log_axes, positive, shades
-from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE
+from zeroinit.probes.figures import in_columns, log_axes, marks_of_states, positive, shades
+from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, finish
 
 COLUMNS = 5  # at most, side by side
 MARKED = 40  # blocks, up to which each has its marker
 HOLLOW = 25  # markers of a norm's statistics in a deep network
 ROUNDING = 1e-8  # a squared mean below this share of the second moment is zero, as after a norm, and left out
 SKIP, BRANCH, SHARE, VARIANCE, MEAN = BLUE, RED, ORANGE, GREEN, PURPLE
-ROWS = ('second moment', 'share of the branch\nin the output', 'skip path:\nvariance, squared mean')
+ROWS = {'second moment': 2.0, 'share of the branch\nin the output': 1.7, 'skip path:\nvariance, squared mean': 1.7}
 
 
 def draw(title, records, laws):
   """The figure. title: what was measured; records: as in variance.json; laws: {method: formula for matplotlib}."""
   names = list(dict.fromkeys(record['method'] for record in records))
   with matplotlib.rc_context(STYLE):
-    columns = min(len(names), COLUMNS)
-    bands = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(max(7.2, 2.35 * columns + 0.5), (2.0 + 1.7 + 1.7) * bands + 1.0))
-    axes = figure.subplots(3 * bands, columns, squeeze=False, height_ratios=(2.0, 1.7, 1.7) * bands)
-    for place, name in enumerate(names):
-      band, column = divmod(place, columns)
-      panels = axes[3 * band : 3 * band + 3, column]
+    figure, columns = in_columns(len(names), COLUMNS, ROWS, size=(2.35, 5.4), margins=(0.5, 1.0), least=7.2)
+    for name, panels in zip(names, columns, strict=True):
       _column(panels, [record for record in records if record['method'] == name])
       panels[0].set_title(_heading(name, laws.get(name)))
-      if column == 0:
-        for ax, label in zip(panels, ROWS, strict=True):
-          ax.set_ylabel(label)
-    for place in range(len(names), bands * columns):
-      for ax in axes[3 * (place // columns) : 3 * (place // columns) + 3, place % columns]:
-        ax.remove()
-    log_axes(axes[1::3].flat[: len(names)])  # shares are compared across networks
-    finish(figure, title, _marks(records), columns=3 if columns < 4 else 4)
+    log_axes(columns[:, 1])  # shares are compared across networks
+    finish(figure, title, _marks(records), columns=3 if len(names) < 4 else 4)
   return figure
 
 
@@ -106,8 +94,4 @@ def _marks(records):
     marks.append({'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'label': 'law, at initialization'})
   if len({record['stage'] for record in records}) > 1:
     marks.append({'color': '#b0b0b0', 'linestyle': ':', 'label': 'a new stage'})
-  states = [state for state in dict.fromkeys(record['updates'] for record in records) if state is not None]
-  if len(states) > 1:
-    marks += [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
-              for shade, state in zip(shades(BLACK, len(states)), states, strict=True)]
-  return marks
+  return marks + marks_of_states(record['updates'] for record in records)

@@ -1,0 +1,55 @@
+"""How long a run takes to begin: a whole run of one update on the digits, with an empty and with a warm program cache.
+
+  python -m benchmarks.start --record=results/start_cpu.json
+
+What is timed is the command from its start to its end, so it also has the evaluation and the checkpoint in it.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+from absl import flags
+
+from zeroinit import command_line, runs
+from zeroinit.errors import UserError
+
+ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs with a warm cache.', 1)
+RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+
+ONE_UPDATE = ['--config=configs/digits.py', '--config.epochs=0.04', '--config.evaluations=1']
+
+
+def seconds(cache):
+  """Of one run, in a process of its own."""
+  with tempfile.TemporaryDirectory() as workdir:
+    command = [sys.executable, '-m', 'zeroinit.main', *ONE_UPDATE, f'--workdir={workdir}/run']
+    caching = {'JAX_COMPILATION_CACHE_DIR': cache, 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+    began = time.perf_counter()
+    done = subprocess.run(command, env=os.environ | caching, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - began
+  if done.returncode:
+    raise UserError(f'{" ".join(command)} failed: {done.stderr.strip().splitlines()[-1:]}')
+  return took
+
+
+def main(argv):
+  del argv
+  with tempfile.TemporaryDirectory() as cache:
+    cold, *warm = [seconds(cache) for _ in range(ROUNDS.value + 1)]
+  median = statistics.median(warm)
+  print(f'one update, start to end: {cold:.1f} s; with a warm cache {median:.1f} s '
+        f'({min(warm):.1f} to {max(warm):.1f})')
+  if RECORD.value:
+    runs.write_json(runs.absolute(RECORD.value), {
+        'command': ' '.join(['python -m benchmarks.start', *sys.argv[1:]]), 'cold_seconds': cold,
+        'warm_seconds': median, 'warm_seconds_min': min(warm), 'warm_seconds_max': max(warm),
+        **runs.environment(jax.devices()[:1])})
+
+
+if __name__ == '__main__':
+  command_line.run(main)

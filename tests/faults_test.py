@@ -1,0 +1,46 @@
+"""Faults in real runs and studies, see faults.py: a few in every run of the tests, most kinds among the slow ones."""
+
+import pytest
+
+from tests import faults
+
+SMALL_STUDY = ('--study=digits', '--methods=none', '--set=depth=10', '--set=learning_rate=2^-7,2^-6', '--set=epochs=2',
+               '--set=evaluations=2', '--set=checkpoint_seconds=0', '--slots=2')
+
+
+@pytest.fixture(scope='module')
+def harness(tmp_path_factory):
+  return faults.Harness(tmp_path_factory.mktemp('faults'), seed=0)
+
+
+def test_kills_of_a_run(harness):
+  harness.training_signals(3)
+  assert sum(count for fault, count in harness.done.items() if fault.startswith('SIGKILL to training')) == 3
+
+
+def test_kills_of_a_study(harness):
+  harness.study_signals(2, SMALL_STUDY)
+
+
+@pytest.mark.parametrize('name', ['result.json', 'metrics.jsonl'])
+def test_a_flipped_bit_in_a_record(harness, name):
+  harness.damaged_record(name, 'bit-flipped')
+
+
+@pytest.mark.slow
+def test_more_kills(harness):
+  harness.training_signals(6)
+  harness.study_signals(6)
+
+
+# By name: which there are depends on who runs the tests.
+@pytest.mark.slow
+@pytest.mark.parametrize('fault', [
+    'checkpoint truncated, all', 'checkpoint bit-flipped, newest', 'metrics.jsonl removed', 'file-size limit',
+    'vanished data', 'race', 'full disk, 0 bytes left', 'full disk, 700,000 bytes left', 'read-only disk',
+    'vanished mount', 'sleeper'])
+def test_other_faults(harness, fault):
+  tasks = dict([*faults.others(harness), *faults.slow_others(harness)])
+  if fault not in tasks:
+    pytest.skip('needs root, for disks of its own')
+  tasks[fault]()
