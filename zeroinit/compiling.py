@@ -10,7 +10,7 @@ import jax
 
 # From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK, which runs most of those here in one thread, and
 # hardly faster in two. Without, Eigen has them: 1.5 times the images per second (benchmarks.speed, 2 cores).
-EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT'}
+EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE'}
 
 
 def jit(function, **kwargs):
