@@ -552,7 +552,7 @@ def others(harness):
   yield 'vanished data', harness.vanished_data
   yield 'race', harness.race
   if os.geteuid() == 0:
-    for room in (0, 20_000, 700_000):  # for nothing; for records; for part of a checkpoint
+    for room in (0, 20_000, 300_000):  # for nothing; for records; for part of a checkpoint
       yield f'full disk, {room:,} bytes left', partial(harness.full_disk, room)
     yield 'read-only disk', harness.read_only
     yield 'vanished mount', harness.vanished_mount

@@ -37,7 +37,7 @@ def test_more_kills(harness):
 @pytest.mark.parametrize('fault', [
     'checkpoint truncated, all', 'checkpoint bit-flipped, newest', 'metrics.jsonl removed',
     'metrics.jsonl bit-flipped', 'file-size limit', 'vanished data', 'race', 'full disk, 0 bytes left',
-    'full disk, 700,000 bytes left', 'read-only disk', 'vanished mount', 'sleeper'])
+    'full disk, 300,000 bytes left', 'read-only disk', 'vanished mount', 'sleeper'])
 def test_other_faults(harness, fault):
   tasks = dict([*faults.others(harness), *faults.slow_others(harness)])
   if fault not in tasks:

@@ -392,7 +392,7 @@ def walked(tmp_path_factory):
              'launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
                               '--methods=layer_scale,batch_norm'],
              'zeroinit.probes.variance': []}
-  lines = re.findall(r'^python -m (\S+) (.*(?:\\\n.*)*)', PAGE, re.MULTILINE)
+  lines = re.findall(r'^python -m (\S+) ((?:.*\\\n)*.*)', PAGE, re.MULTILINE)
   for module, flags in lines:
     flags = re.sub(r'=(my_method\.py|runs/|probes/)', rf'={folder}/\1', flags.replace('\\\n', '')).split('#')[0].split()
     code, output, errors = command.run(module, *flags, *shorter.get(module, []), cache=cache)

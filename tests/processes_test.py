@@ -112,6 +112,8 @@ def test_one_is_stopped(flags, cache, tmp_path, victim):
   assert codes == [2] and f'given no sign of life for {watch.PATIENCE:.0f} s' in errors[0], errors
   group[victim].send_signal(signal.SIGCONT)
   codes, errors = end_within([group[victim]], 10)
+  if victim and codes == [-signal.SIGABRT]:  # jax was faster to notice that the first process had gone
+    return
   assert codes == [2] and 'error: another process of this run' in errors[0], errors
 
 
