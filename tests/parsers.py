@@ -610,14 +610,20 @@ def cifar10_pickle(program, place):
     assert not touched.exists()
 
 
+def _with_a_damaged_file(source, folder, pattern, which, edits):
+  """A copy of a data set in which one of the files of that pattern is edited."""
+  shutil.copytree(source, folder)
+  files = sorted(folder.rglob(pattern))
+  file = files[which % len(files)]
+  file.write_bytes(edited(file.read_bytes(), edits))
+  return folder
+
+
 def tfds_records(given, place):
   """The very images that were written: whatever was damaged is noticed, by the checksums of the format."""
   form, which, edits = given
   source_folder, arrays = _cifar10(form)
-  folder = shutil.copytree(source_folder, place / 'data')
-  files = sorted(folder.rglob(f'*{form}-*'))
-  file = files[which % len(files)]
-  file.write_bytes(edited(file.read_bytes(), edits))
+  folder = _with_a_damaged_file(source_folder, place / 'data', f'*{form}-*', which, edits)
   assert _same(_load_cifar10(folder), arrays)
 
 
@@ -666,10 +672,7 @@ def imagenet_records(given, place):
   """The very records that were written: whatever was damaged is noticed when it is read."""
   form, which, edits = given
   source_folder, parts = _imagenet(form)
-  folder = shutil.copytree(source_folder, place / 'data')
-  files = sorted(folder.rglob(f'*{form}-*'))
-  file = files[which % len(files)]
-  file.write_bytes(edited(file.read_bytes(), edits))
+  folder = _with_a_damaged_file(source_folder, place / 'data', f'*{form}-*', which, edits)
   _assert_imagenet(folder, parts)
 
 

@@ -206,8 +206,8 @@ def test_top5_is_that_of_the_chosen_run(tmp_path):
   config, cells = 'configs/imagenet.py:ghost_norm,v2', []
   for i, rate in enumerate((0.25, 0.5, 1.0)):
     fields = {'batch_size': 256, 'weight_decay': 1e-4, 'epochs': 90.0, 'learning_rate': rate, 'seed': 0}
-    cells.append(studies.Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields, '',
-                              'paper', 90.0, 0.0, 0.0))
+    cells.append(studies.Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields,
+                              '', 'paper', 90.0, 0.0, 0.0))
   study = studies.begin(tmp_path, 'table4', 'ImageNet', cells)
   for cell, top1, top5 in zip(cells, (0.70, 0.75, 0.74), (0.90, 0.92, 0.93), strict=True):
     fill(dataclasses.replace(study, cells=(cell,)), lambda _, top1=top1: (top1, 2.0), test_top5_accuracy=top5)

@@ -54,7 +54,7 @@ class Checkpoints:
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         manager.save(step, args=ocp.args.StandardSave(state), force=True)
       if processes.is_first():
-        *_, recorded = _digests(records)
+        *_, recorded = digests(records)
         checksums = json.dumps({RECORDS: recorded, **dict(self._checksums(step))})
         (self.directory / str(step) / CHECKSUMS).write_text(checksums)
     except Exception as error:
@@ -135,7 +135,7 @@ class Checkpoints:
       return [CHECKSUMS]  # which a kill may also have prevented
     found = dict(self._checksums(step))
     if RECORDS in expected:  # versions before had none
-      known = [expected[RECORDS]] if records is None else list(_digests(records))
+      known = [expected[RECORDS]] if records is None else list(digests(records))
       found[RECORDS] = expected[RECORDS] if expected[RECORDS] in known else None
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
@@ -151,8 +151,8 @@ def _files(directory):
     yield from _files(path) if path.is_dir() else [path]
 
 
-def _digests(lines):
-  """sha256 of the first 0, 1, 2, ... lines."""
+def digests(lines):
+  """sha256 of the first 0, 1, 2, ... lines of metrics.jsonl."""
   digest = hashlib.sha256()
   yield digest.hexdigest()
   for line in lines:

@@ -8,8 +8,8 @@ import re
 
 import jax
 
-# From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK, which runs most of those here in one thread, and
-# hardly faster in two. Without, Eigen has them: 1.5 times the images per second (benchmarks.speed, 2 cores).
+# From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK too, which runs most of those here in one thread.
+# Without, Eigen has them; matrix products and reductions stay with YNNPACK.
 EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE'}
 
 

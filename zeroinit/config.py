@@ -155,8 +155,9 @@ def check(config):
     need(math.isfinite(config[field]) and config[field] > 0, f'{field} is {config[field]}; it must be positive')
 
   def one_of(field, *values):
-    need(config[field] in values, f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}'
-         + suggestion(config[field], values))
+    if config[field] not in values:
+      raise UserError(f'{field} is {config[field]!r}; it must be one of: {", ".join(values)}'
+                      + suggestion(config[field], values))
 
   _check_fields(config)
   limits = np.finfo(np.float32)
