@@ -8,6 +8,7 @@ import shutil
 
 import command
 import numpy as np
+import PIL.Image
 import pytest
 from bad_input_test import assert_one_line
 from probing import probe
@@ -270,7 +271,7 @@ def test_a_damaged_json_is_named(damage, message, tmp_path):
   made = {'probe': 'variance', 'title': 'A', 'caption': '', 'figure': 'variance.png', 'notes': [], 'command': 'python',
           'records': []}
   damaged = damage(made)
-  (tmp_path / 'variance.png').write_bytes(b'')
+  PIL.Image.new('L', (1, 1)).save(tmp_path / 'variance.png')
   (tmp_path / 'variance.json').write_text(damaged)
   code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
   assert_one_line(code, errors, message)

@@ -431,7 +431,7 @@ def load_config(config_file, overrides):
     *groups, field = name.split('.')
     place = config
     for group in groups:
-      place = place.get(group)
+      place = place.get(group) if isinstance(place, ConfigDict) else None
     if not isinstance(place, ConfigDict) or field not in place or name in ('method', 'method.name'):
       raise UserError(f'{config_file} has no field {name}'
                       + suggestion(name, runs.compared_fields(config.to_dict())))
