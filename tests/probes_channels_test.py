@@ -12,7 +12,7 @@ from probing import LABELS, assert_mistake, cross_entropy, probe, some_images, w
 from random_variables import random_variables
 
 from configs import cifar10
-from zeroinit import resnet
+from zeroinit import compiling, resnet
 from zeroinit.blocks import Stage
 from zeroinit.methods import METHODS
 from zeroinit.probes import channels, channels_figure, training
@@ -234,12 +234,12 @@ def test_memory_is_that_of_a_backward_pass():
   variables = jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 8, 8, 3)), train=False), jax.random.key(0))
   parameters = sum(leaf.size * 4 for leaf in jax.tree.leaves(variables))
 
-  @jax.jit
+  @compiling.jit
   def usual(variables, images, labels):
     return jax.grad(lambda params: cross_entropy(net, {'params': params}, images, labels))(variables['params'])
 
   def temporaries(function, *args):
-    return function.lower(*args).compile().memory_analysis().temp_size_in_bytes
+    return function.program().lower(*args).compile().memory_analysis().temp_size_in_bytes
 
   activations = temporaries(usual, variables, images, labels)
   assert activations > 10 * parameters

@@ -147,7 +147,7 @@ def test_more_step_sizes_need_no_more_memory():
 
   def temporaries(points):
     step_sizes = jax.ShapeDtypeStruct((points,), jnp.float32)
-    lowered = landscape._along.lower(net, variables, images, LABELS, step_sizes)
+    lowered = landscape._along.program().lower(net, variables, images, LABELS, step_sizes)
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
   assert temporaries(40) - temporaries(4) < parameters

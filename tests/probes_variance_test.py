@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_depth():
     net = toys.Toy('relu', method('ghost_norm'), blocks, 16)
     images = toys.inputs(net, jax.random.key(0), 64, 1)
     variables = jax.eval_shape(lambda key: net.init(key, images, train=False), jax.random.key(1))
-    program = variance._moments.lower(net, variables, images).compile().memory_analysis()
+    program = variance._moments.program().lower(net, variables, images).compile().memory_analysis()
     parameters = sum(leaf.size * 4 for leaf in jax.tree.leaves(variables))
     return program.temp_size_in_bytes + program.output_size_in_bytes, parameters
 

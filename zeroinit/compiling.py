@@ -12,28 +12,41 @@ import jax
 # Without, Eigen has them; matrix products and reductions stay with YNNPACK.
 EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE'}
 
+# On GPUs sums are made in whatever order threads end, and kernels chosen by timing them; this forbids both.
+DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
 
-def jit(function, **kwargs):
+
+def jit(function, deterministic=lambda *args, **kwargs: False, **kwargs):
   """`jax.jit` of a function, for the backend there is when it is first called: importing must not start one.
 
-  Returns the compiled function; its `program()` is what jax.jit made. Not for use within another jitted function, where
-  its `__wrapped__` belongs.
+  Args:
+    function: not to be called within another jitted function, where the `__wrapped__` of what this returns belongs.
+    deterministic: function of the same arguments that says whether the program needs DETERMINISTIC.
+    kwargs: of jax.jit.
+
+  Returns:
+    The compiled function; its `program()` is what jax.jit made.
   """
-  @functools.cache
-  def program():
-    return jax.jit(function, compiler_options=_options(), **kwargs)
+  programs = {}
+
+  def program(deterministic=False):
+    if deterministic not in programs:
+      programs[deterministic] = jax.jit(function, compiler_options=_options(deterministic), **kwargs)
+    return programs[deterministic]
 
   @functools.wraps(function)
   def call(*args, **kwargs):
-    return program()(*args, **kwargs)
+    return program(deterministic(*args, **kwargs))(*args, **kwargs)
 
   call.program = program
   return call
 
 
 @functools.cache
-def _options():
-  """EIGEN_CONVOLUTIONS on the CPU backend, where its compiler knows them."""
+def _options(deterministic):
+  """DETERMINISTIC on GPUs where it is asked for, EIGEN_CONVOLUTIONS on CPUs where the compiler knows them."""
+  if jax.default_backend() == 'gpu' and deterministic:
+    return DETERMINISTIC
   if jax.default_backend() != 'cpu':
     return None
   try:

@@ -87,6 +87,7 @@ def base_config(method):
   config.weight_decay = 5e-4
   config.weight_decay_on = 'kernels'  # or 'all_but_norm', or 'all'
   config.seed = 0
+  config.deterministic = False  # the same numbers to the last bit each time on a GPU too, more slowly
 
   # Record keeping.
   config.evaluations = 20  # evenly spaced over the run

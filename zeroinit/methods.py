@@ -92,7 +92,7 @@ class Method:
     return dataclasses.replace(self, **without) if self.last_norm_only else self
 
   @property
-  def deterministic(self):
+  def without_randomness(self):
     """The method without what it draws at random in training."""
     return dataclasses.replace(self, dropout=0.0, noisy_norm=False)
 

@@ -33,6 +33,7 @@ class Recipe:
     momentum, weight_decay, weight_decay_on: see `optimizer`.
     crop, flip, mean, std: see `batch`.
     image_shape: (height, width, channels).
+    deterministic: whether a GPU must give the same numbers each time, see `compiling.DETERMINISTIC`.
     mesh: the devices, on one axis 'data' along which a batch is divided.
   """
 
@@ -49,6 +50,7 @@ class Recipe:
   mean: tuple[float, ...]
   std: tuple[float, ...]
   image_shape: tuple[int, int, int]
+  deterministic: bool
   mesh: Mesh
 
   @property
@@ -59,6 +61,11 @@ class Recipe:
   def divided(self, axis=0):
     """The sharding of a batch whose examples lie along `axis`."""
     return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, 'data'))
+
+
+def is_deterministic(recipe, *args, **kwargs):
+  """Of the arguments of a training step or an evaluation, for `compiling.jit`."""
+  return recipe.deterministic
 
 
 def network(config):
@@ -137,5 +144,6 @@ def make_recipe(config, train_examples, devices=None):
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),
+      deterministic=config.deterministic,
       # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
       mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))

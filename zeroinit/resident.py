@@ -11,6 +11,7 @@ from jax import lax
 
 from zeroinit import batch as batches
 from zeroinit import compiling
+from zeroinit.recipe import is_deterministic
 from zeroinit.step import restart_sums, train_step
 
 
@@ -40,7 +41,7 @@ class Resident:
     pass
 
 
-@partial(compiling.jit, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
 def train_steps(recipe, state, images, labels, until):
   """Updates from state.step to `until`, which must not lie beyond the epoch's end; fewer where the run diverges.
 

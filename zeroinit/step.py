@@ -17,6 +17,7 @@ from jax import lax
 from zeroinit import batch as batches
 from zeroinit import compiling
 from zeroinit.optimizer import heavy_ball, l2_penalty
+from zeroinit.recipe import is_deterministic
 
 DIVERGED_ABOVE = 1e3  # cross-entropy, once it has been below: an unnormalized network of depth 100 starts above
 SUMMED = ('cross_entropy', 'accuracy', 'l2', 'gradient_norm')
@@ -117,7 +118,7 @@ def _gradient(recipe, state, batch):
   return jax.tree.map(lambda x: x / recipe.micro_batches, total)
 
 
-@partial(compiling.jit, static_argnums=0)
+@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0)
 def score(recipe, state, images, labels):
   """Sums over a batch, in evaluation mode: images classified correctly, correctly within the first five, cross-entropy.
 

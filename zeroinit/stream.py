@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from zeroinit import compiling, loader, runs
+from zeroinit.recipe import is_deterministic
 from zeroinit.step import restart_sums, train_step
 
 BATCHES_AHEAD = 2  # on the devices, besides the one that is trained on
@@ -73,7 +74,7 @@ class Stream:
     self._batches.close()
 
 
-@partial(compiling.jit, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
 def train_on(recipe, state, batch, until):
   """One update on a batch, unless `until` is reached or the run has diverged. The state is given up."""
   state = restart_sums(recipe, state, until)

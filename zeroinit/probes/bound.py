@@ -18,6 +18,7 @@ import optax
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zeroinit import compiling
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
 from zeroinit.probes import bound_figure, command, texts, training
@@ -124,7 +125,7 @@ def measure(net, variables, images, labels):
   Raises:
     UserError: the network has no norm.
   """
-  net = net.clone(method=net.method.deterministic, dtype=jnp.promote_types(net.dtype, jnp.float32))
+  net = net.clone(method=net.method.without_randomness, dtype=jnp.promote_types(net.dtype, jnp.float32))
   _need_norm(net.title, net.method)
   norms, nothing = _norms(net, variables, images)
   gradients, left = jax.device_get(_gradients(net, variables, nothing, images, labels))
@@ -176,7 +177,7 @@ def _norms(net, variables, images):
   return norms, unflatten_dict(zeros)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _gradients(net, variables, zeros, images, labels):
   """The gradients with respect to what enters and leaves every norm, and a tree of what enters them."""
   def cross_entropy(zeros):

@@ -22,6 +22,7 @@ import optax
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zeroinit import compiling
 from zeroinit.probes import channels_figure, command, texts, training
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
@@ -160,7 +161,7 @@ def measure(net, variables, images, labels):
       between_channels: [input channel, output channel], the sum over x', y' of |dL/dK|;
       of_outputs: only of the last layer, [batch, classes], dL_b/dO with L_b the loss of one image.
   """
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   gradient, absolute, of_outputs = jax.device_get(_backward(net, variables, images, labels))
   records = []
   for number, layer in enumerate(layers(net, images.shape[1:]), 1):
@@ -190,7 +191,7 @@ def _distribution(gradient):
                                 'mean': float(gradient.mean()), 'std': found['std']}}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiling.jit, static_argnums=0)
 def _backward(net, variables, images, labels):
   """dL/dK of all kernels, sum |d| of all as 'terms' in a tree like it, and dL_b/dO of the outputs of the network."""
   kernels = {path: leaf for path, leaf in flatten_dict(variables['params']).items() if path[-1] == 'kernel'}

@@ -20,6 +20,7 @@ import numpy as np
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zeroinit import compiling
 from zeroinit.blocks import BlockV1
 from zeroinit.probes import channels, command, covariate_shift_figure, linear, texts, training
 from zeroinit.recipe import image_shape
@@ -86,7 +87,7 @@ def measure(net, variables, updated, images, labels, numbers):
     of the layer; gradient_norm, |G|; shifted_gradient_norm, |G'|; shift; relative_shift, shift / |G|; cosine. The last
     two are not a number where a gradient is zero.
   """
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   found = list(channels.layers(net, images.shape[1:]))
   number_of = numbers_of(net, found, variables['params'])
   gradient = partial(_gradient, net, variables, updated, number_of, images, labels)
@@ -103,7 +104,7 @@ def measure(net, variables, updated, images, labels, numbers):
   return records
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _gradient(net, variables, updated, number_of, images, labels, layer):
   """The gradient of the loss where the layers before `layer` are updated; 0: none."""
   loss_of = lambda params: training.loss(net, variables | {'params': params}, images, labels)

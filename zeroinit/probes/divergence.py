@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from absl import flags
 
+from zeroinit import compiling
 from zeroinit.errors import UserError
 from zeroinit.probes import channels, command, covariate_shift, divergence_figure, stability, texts, training
 from zeroinit.probes.scaling import scaled
@@ -98,7 +99,7 @@ def measure(net, params, updated, images, labels, numbers, shares):
     finite where float32 overflows: share, u; cross_entropy; means and variances, lists, one per channel; variance and
     squared_mean, the mean over channels of the variance and of the square of the mean.
   """
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   losses, left = jax.device_get(_along(net, params, updated, images, labels, np.float32(shares)))
   moments_at = [jax.tree.map(lambda leaf, i=i: leaf[i], left) for i in range(len(shares))]
   found, records = list(channels.layers(net, images.shape[1:])), []
@@ -113,7 +114,7 @@ def measure(net, params, updated, images, labels, numbers, shares):
   return records
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _along(net, params, updated, images, labels, shares):
   """For each share of an update, the cross-entropy, and what layers leave behind: a tree like params."""
   def at(share):

@@ -17,6 +17,7 @@ import optax
 from absl import flags
 from jax import lax
 
+from zeroinit import compiling
 from zeroinit.optimizer import l2_penalty
 from zeroinit.probes import command, gradients_figure, texts, training
 from zeroinit.probes.scaling import scaled
@@ -85,7 +86,7 @@ def measure(net, variables, images, labels):
     are left out; gradient_norm, the mean of |g_i| over the n; gradient_noise, not a number where m < 2; cross_entropy,
     the mean over the batch.
   """
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   total, norms, departures, cross_entropy = jax.device_get(_stream(net, variables, images, labels))
   finite, zero = np.isfinite(norms), norms == 0
   n = int((finite & ~zero).sum())
@@ -110,7 +111,7 @@ def _noise(departures):
   return float((weights * departures**2).sum() / (m - 1)) if m > 1 else float('nan')
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _stream(net, variables, images, labels):
   """|S|^2; of every example |g_i| and its distance to the mean of the gradients before; the mean cross-entropy."""
   sharing = _sharing(net.method, len(images))

@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from absl import flags
 
+from zeroinit import compiling
 from zeroinit.errors import UserError
 from zeroinit.probes import command, landscape_figure, linear, texts, training
 from zeroinit.probes.scaling import scaled
@@ -86,7 +87,7 @@ def measure(net, variables, images, labels, step_sizes):
     a list of dicts, one per t: step_size, loss, relative_loss L(w(t)) / L(w), gradient_change, beta, which is not a
     number where g is zero or t g below the rounding of w.
   """
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   with np.errstate(over='ignore'):
     here, there = jax.device_get(_along(net, variables, images, labels, np.float32(step_sizes)))
   here = {name: float(value) for name, value in here.items()}
@@ -102,7 +103,7 @@ def measure(net, variables, images, labels, step_sizes):
   return here | {'smoothness': float(np.max([point['beta'] for point in points])), 'along': points}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _along(net, variables, images, labels, step_sizes):
   """`along_gradient` of the loss of a network."""
   loss_of = lambda params: training.loss(net, variables | {'params': params}, images, labels)

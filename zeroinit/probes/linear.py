@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from zeroinit import compiling
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import kernel_initializer, normalize
@@ -87,7 +88,7 @@ def descend(net, rate, seed, examples, updates):
     yield until, variables, _descended(net, variables, batch, rate, 1), batch
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _descended(net, variables, batch, rate, updates):
   """The parameters after so many updates."""
   def update(_, params):

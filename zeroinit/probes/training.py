@@ -44,8 +44,8 @@ def advance(recipe, feed, state, until):
 def loss(net, variables, images, labels):
   """The mean cross-entropy of a batch, with norms in training mode, without L2: for probes to differentiate.
 
-  net: without dropout and noise, see `Method.deterministic`. Where labels are no classes but vectors of floats it is
-  the mean over examples of |output - label|^2 / 2.
+  net: without dropout and noise, see `Method.without_randomness`. Where labels are no classes but vectors of floats it
+  is the mean over examples of |output - label|^2 / 2.
   """
   outputs, _ = net.apply(variables, images, train=True, mutable=['batch_stats'])
   if jnp.issubdtype(labels.dtype, jnp.floating):

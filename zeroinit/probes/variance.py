@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from zeroinit import compiling
 from zeroinit.blocks import Block
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
@@ -115,10 +116,10 @@ def measure(net, variables, images):
   return records
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiling.jit, static_argnums=0)
 def _moments(net, variables, images):
   """What the blocks and norms of a network leave behind: a tree like its variables, the blocks of a scan stacked."""
-  net = net.clone(method=net.method.deterministic)
+  net = net.clone(method=net.method.without_randomness)
   with nn.intercept_methods(_leave_moments):
     _, left = net.apply(variables, images, train=True, mutable=['probes', 'batch_stats'])
   return left['probes']
