@@ -19,8 +19,8 @@ import optax
 from absl import flags
 from jax import lax
 
-from zeroinit import command_line, layers, runs
-from zeroinit.batch import standardize
+from zeroinit import command_line, compiling, environment, json_files, layers
+from zeroinit.batches import standardize
 from zeroinit.blocks import BlockV2
 from zeroinit.config import base_config
 from zeroinit.data import cifar10
@@ -46,15 +46,12 @@ class UnrolledWideResNet(WideResNet):
 
   @nn.compact
   def __call__(self, images, train, example=None):
-    x = layers.conv(self.method, 16, 3, 1, name='stem', dtype=self.dtype,
+    x = layers.conv(self.method, self.stem, name='stem', dtype=self.dtype,
                     kernel_init=layers.kernel_initializer('he'))(images)
     for i, stage in enumerate(self.stages):
       for b, convs in enumerate(stage):
         x = BlockV2(convs, self.method, self.num_blocks, self.dtype, name=f'block{i}_{b}')(x, train)
-    x = layers.Activation(self.method, name='relu')(x, train).astype(jnp.float32).mean((1, 2))
-    if train and self.method.dropout:
-      x = layers.dropout(self.method.dropout, x, self.make_rng('dropout'), example)
-    return layers.classifier(self.method, self.num_classes, 'he', name='classifier')(x)
+    return layers.classify(self, layers.Activation(self.method, name='relu')(x, train), train, example)
 
 
 def recipe_of(depth, remat=False):
@@ -125,7 +122,8 @@ def scanned_over_unrolled(depth, rounds=9):
   batch = jnp.array(IMAGES[:BATCH]), jnp.array(LABELS[:BATCH])
 
   ours, layers.conv_general_dilated = layers.conv_general_dilated, lax.conv_general_dilated
-  unrolled = jax.jit(partial(unrolled_step, net)).lower(params, params, *batch).compile()
+  lowered = compiling.jit(partial(unrolled_step, net)).program().lower(params, params, *batch)
+  unrolled = lowered.compile()
   layers.conv_general_dilated = ours
   scanned, _, _ = in_loop(recipe)
 
@@ -156,13 +154,13 @@ def main(argv):
             f'step {row["step_seconds"]:7.2f} s, {row["step_ms_per_block"]:6.1f} ms a block  '
             f'memory {row["program_memory_mb"]:7,.0f} MB', flush=True)
   record = {'command': ' '.join(['python -m benchmarks.depth', *sys.argv[1:]]), 'network': f'WRN-d-{WIDTH.value}',
-            'method': METHOD.value, 'batch_size': BATCH, 'depths': rows, **runs.environment(jax.devices()[:1])}
+            'method': METHOD.value, 'batch_size': BATCH, 'depths': rows, **environment.of(jax.devices()[:1])}
   if UNROLLED.value:
     record['unrolled'] = scanned_over_unrolled(int(DEPTHS.value[0]))
     print(f'scanned / unrolled step at depth {record["unrolled"]["depth"]}: {record["unrolled"]["ratio_median"]:.2f} '
           f'({record["unrolled"]["ratio_min"]:.2f} to {record["unrolled"]["ratio_max"]:.2f})')
   if RECORD.value:
-    runs.write_json(RECORD.value, record)
+    json_files.write(RECORD.value, record)
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, compiling, runs
+from zeroinit import command_line, compiling, environment, json_files, objects
 from zeroinit.config import base_config
 from zeroinit.errors import UserError
 from zeroinit.recipe import image_shape, make_recipe
@@ -111,11 +111,11 @@ def main(argv):
   cases = [{'way': way, 'runs': count, 'ratio': statistics.median(ratios), 'ratio_min': min(ratios),
             'ratio_max': max(ratios)} for (way, count), ratios in found.items()]
   if RECORD.value:
-    runs.write_json(runs.absolute(RECORD.value), {
+    json_files.write(objects.absolute(RECORD.value), {
         'command': ' '.join(['python -m benchmarks.grids', *sys.argv[1:]]),
         'network': f'WRN-{DEPTH.value}-{WIDTH.value}', 'method': METHOD.value, 'batch_size': BATCH_SIZE.value,
         'dtype': DTYPE.value, 'alone_images_per_second': statistics.median(alone), 'cases': cases,
-        **runs.environment(jax.devices()[:1])})
+        **environment.of(jax.devices()[:1])})
 
 
 if __name__ == '__main__':

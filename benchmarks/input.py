@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from zeroinit import command_line, images, loader, runs
+from zeroinit import command_line, environment, images, json_files, loader
 from zeroinit.data import imagenet
 
 DATA_DIR = flags.DEFINE_string('data_dir', '', 'As config.data_dir; a part of ImageNet will do.')
@@ -193,12 +193,12 @@ def main(argv):
   record['resizing'] = resizing(split)
   for row in record['resizing']:
     print('size {size:3d}  {way:22s} {microseconds:6.0f} us, {difference:5.2f} levels from Pillow'.format(**row))
-  environment = runs.environment(jax.devices()[:1])
+  surroundings = environment.of(jax.devices()[:1])
   for name in ('opencv-python-headless', 'pillow', 'array-record', 'tensorflow-cpu'):
     if importlib.util.find_spec('tensorflow') or name != 'tensorflow-cpu':
-      environment['versions'][name] = importlib.metadata.version(name)
+      surroundings['versions'][name] = importlib.metadata.version(name)
   if RECORD.value:
-    runs.write_json(RECORD.value, record | environment)
+    json_files.write(RECORD.value, record | surroundings)
 
 
 if __name__ == '__main__':

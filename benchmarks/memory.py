@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from configs import imagenet
-from zeroinit import command_line, runs, step, stream
+from zeroinit import command_line, environment, json_files, objects, step, stream
 from zeroinit.data.imagenet import TRAIN_EXAMPLES
 from zeroinit.recipe import make_recipe
 
@@ -40,9 +40,9 @@ def main(argv):
     print('{method}, batch {batch_size} in {micro_batches} parts, remat {remat}: '.format(**cases[-1])
           + f'{cases[-1]["program_bytes"] / 1e9:.1f} GB and {cases[-1]["argument_bytes"] / 1e9:.1f} GB', flush=True)
   if RECORD.value:
-    runs.write_json(runs.absolute(RECORD.value), {
+    json_files.write(objects.absolute(RECORD.value), {
         'command': ' '.join(['python -m benchmarks.memory', *sys.argv[1:]]), 'cases': cases,
-        **runs.environment(jax.devices()[:1])})
+        **environment.of(jax.devices()[:1])})
 
 
 if __name__ == '__main__':

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zeroinit import batch as batches
-from zeroinit import command_line, compiling
+from zeroinit import batches, command_line, compiling
 from zeroinit.config import base_config
 from zeroinit.data.cifar10 import TRAIN_EXAMPLES
 from zeroinit.recipe import image_shape, make_recipe

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, runs, studies
+from zeroinit import command_line, environment, json_files, objects, runs, studies
 from zeroinit.errors import UserError
 
 RECORD = flags.DEFINE_string('record', None, 'JSON file to write; the picture is put beside it.')
@@ -62,7 +62,7 @@ def over_updates(directory):
   metrics = workdir / 'metrics.jsonl'
 
   def step():
-    return runs.Run(workdir, read_only=True).records[-1]['step'] if metrics.exists() else 0
+    return runs.Run(workdir).records[-1]['step'] if metrics.exists() else 0
 
   return watched(['zeroinit.main', '--config=configs/digits.py', '--config.depth=10', f'--workdir={workdir}',
                   f'--config.epochs={UPDATES.value / PER_EPOCH}', '--config.evaluations=200'], step, UPDATES.value)
@@ -127,15 +127,15 @@ def main(argv):
     cells = over_cells(pathlib.Path(directory))
     _say(f'{CELLS.value:,} cells', cells)
   if RECORD.value:
-    record = runs.absolute(RECORD.value)
-    runs.make_directory(record.parent)
+    record = objects.absolute(RECORD.value)
+    objects.make_directory(record.parent)
     draw(record.with_suffix('.png'), updates, cells)
-    runs.write_json(record, {
+    json_files.write(record, {
         'command': ' '.join(['python -m benchmarks.resident_memory', *sys.argv[1:]]),
         'of': ['resident', 'allocated'], 'updates': UPDATES.value,
         'mb_per_1000_updates': [1000 * rise for rise in slopes(updates)], 'cells': CELLS.value,
         'programs': len(METHODS) * len(DEPTHS), 'mb_per_cell': slopes(cells),
-        'mb_over_updates': thinned(updates), 'mb_over_cells': thinned(cells), **runs.environment(jax.devices()[:1])})
+        'mb_over_updates': thinned(updates), 'mb_over_cells': thinned(cells), **environment.of(jax.devices()[:1])})
 
 
 if __name__ == '__main__':

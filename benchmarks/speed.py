@@ -20,7 +20,7 @@ import tempfile
 import jax
 from absl import flags
 
-from zeroinit import command_line, runs
+from zeroinit import command_line, environment, json_files, objects
 from zeroinit.errors import UserError
 
 DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where.')
@@ -66,9 +66,9 @@ def _compiles():
   return COMPILE.value if COMPILE.value is not None else DEVICE.value == 'cuda'
 
 
-def _json(command, **environment):
+def _json(command, **variables):
   """What a process prints as its last line."""
-  done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+  done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
   if done.returncode:
     raise UserError(f'{" ".join(command)} failed: {done.stderr.strip().splitlines()[-1:]}')
   return json.loads(done.stdout.strip().splitlines()[-1])
@@ -98,10 +98,10 @@ def main(argv):
   for what, cost in costs.items():
     print(f'a step of {what}, over one of zeroinit: {cost:.2f}')
   if RECORD.value:
-    runs.write_json(runs.absolute(RECORD.value), {
+    json_files.write(objects.absolute(RECORD.value), {
         'command': ' '.join(['python -m benchmarks.speed', *sys.argv[1:]]), 'network': 'WRN-16-4',
         'peer_is_compiled': _compiles(), 'cases': cases, 'step_time_over_zeroinit': costs,
-        **runs.environment(jax.devices()[:1])})
+        **environment.of(jax.devices()[:1])})
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import time
 import jax
 from absl import flags
 
-from zeroinit import command_line, runs
+from zeroinit import command_line, environment, json_files, objects
 from zeroinit.errors import UserError
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs with a warm cache.', 1)
@@ -45,10 +45,10 @@ def main(argv):
   print(f'one update, start to end: {cold:.1f} s; with a warm cache {median:.1f} s '
         f'({min(warm):.1f} to {max(warm):.1f})')
   if RECORD.value:
-    runs.write_json(runs.absolute(RECORD.value), {
+    json_files.write(objects.absolute(RECORD.value), {
         'command': ' '.join(['python -m benchmarks.start', *sys.argv[1:]]), 'cold_seconds': cold,
         'warm_seconds': median, 'warm_seconds_min': min(warm), 'warm_seconds_max': max(warm),
-        **runs.environment(jax.devices()[:1])})
+        **environment.of(jax.devices()[:1])})
 
 
 if __name__ == '__main__':

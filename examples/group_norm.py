@@ -9,7 +9,7 @@ from zeroinit.methods import METHODS, Method
 
 
 def group_norm(module, x, train):
-  """x, [batch, height, width, channels], with each example's channels normalized in 8 groups."""
+  """x, [batch, height, width, channels], normalized in 8 groups of channels."""
   return nn.GroupNorm(num_groups=8)(x)
 
 
@@ -17,6 +17,6 @@ METHODS['group_norm'] = Method(norm=group_norm)
 
 
 def get_config(method='group_norm'):
-  from configs import digits  # not above: a run keeps this file, and is to be loaded where there are no configs as well
+  from configs import digits  # here, so that a run can be loaded without configs
 
   return digits.get_config(method)

@@ -13,7 +13,7 @@ from zeroinit.methods import METHODS, Method
 
 
 def layer_scale(module, branch, train):
-  """What the branch, [batch, height, width, channels], is multiplied with before it is added to the shortcut."""
+  """What branch, [batch, height, width, channels], is multiplied with."""
   return module.param('alpha', nn.initializers.constant(1e-4), branch.shape[-1:])
 
 
@@ -21,13 +21,13 @@ METHODS['layer_scale'] = Method(alpha=layer_scale, biases='channel')
 
 
 def get_config(method='layer_scale'):
-  from configs import digits  # not above: a run keeps this file, and is to be loaded where there are no configs as well
+  from configs import digits  # here, so that a run can be loaded without configs
 
   return digits.get_config(method)
 
 
 def sweep():
-  """Is a multiplier per channel better than one per block, or than batch norm? Depth 100 on the digits: 15 runs."""
+  """Is a multiplier per channel better than one per block? Digits, depth 100."""
   for method in ('layer_scale', 'zeroinit_no_dropout', 'batch_norm'):
     for log2_rate in range(-8, 1, 2):
       yield f':{method}', {'depth': 100, 'learning_rate': 2.0**log2_rate}

@@ -9,7 +9,7 @@ import sys
 from absl import flags
 from etils import epath
 
-from zeroinit import runs, studies
+from zeroinit import objects, studies
 from zeroinit.errors import UserError
 
 # Assumed for the estimate of --list, not measured: what large float32 (TF32) convolutions reach in practice.
@@ -65,7 +65,7 @@ def begin(write=True):
       print(f'{study.workdir} holds {len(study.cells) - len(cells)} more cells of this study, which are trained too')
     return study
   # Not even asked whether it can be reached, where it is an address.
-  workdir = epath.Path(WORKDIR.value) if '://' in WORKDIR.value else runs.absolute(WORKDIR.value)
+  workdir = epath.Path(WORKDIR.value) if '://' in WORKDIR.value else objects.absolute(WORKDIR.value)
   return studies.Study(workdir, name, document, tuple(cells))
 
 

@@ -23,7 +23,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import begin
-from zeroinit import command_line, runs
+from zeroinit import command_line, objects, runs
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
@@ -99,7 +99,7 @@ def _work(study, places):
   """Keeps a worker in every place until no cell is left, and says how it goes."""
   in_store = '://' in str(study.workdir)
   logs = pathlib.Path(tempfile.mkdtemp(prefix='zeroinit-workers-') if in_store else study.workdir / 'workers')
-  runs.make_directory(logs)
+  objects.make_directory(logs)
   workers = [_Worker(study, i, *place, logs) for i, place in enumerate(places)]
   try:
     with _Progress(study, [len(threads) for _, threads in places], logs) as progress:

@@ -27,7 +27,7 @@ import time
 from absl import flags
 
 from launch import begin
-from zeroinit import command_line, runs
+from zeroinit import command_line, json_files
 from zeroinit.errors import UserError, first_line
 
 SIGNAL_SECONDS = 120  # from the signal that time is up to the end
@@ -191,11 +191,11 @@ def _queued(folder):
   if squeue.returncode:
     raise UserError(f'squeue fails: {squeue.stderr.strip()}')
   jobs = set(squeue.stdout.split())
-  are_names = lambda names: isinstance(names, list) and all(map(runs.is_text, names))
+  are_names = lambda names: isinstance(names, list) and all(map(json_files.is_text, names))
   queued = set()
   for path in folder.glob('*.json'):
-    submitted = runs.parse(path.read_bytes(), path)
-    runs.checked(submitted, path, dict.fromkeys(submitted, are_names))
+    submitted = json_files.parse(path.read_bytes(), path)
+    json_files.checked(submitted, path, dict.fromkeys(submitted, are_names))
     queued.update(*(identities for job, identities in submitted.items() if job in jobs))
   return queued
 

@@ -53,15 +53,15 @@ from IPython.display import display
 from zeroinit.config import base_config
 from zeroinit.optimizer import l2_penalty
 from zeroinit.probes import (
-    command,
     gradients,
     gradients_figure,
+    inputs,
     landscape,
     landscape_figure,
-    laws,
     training,
     variance,
     variance_figure,
+    variance_laws,
 )
 
 print(jax.devices())
@@ -81,14 +81,14 @@ def config_of(method, depth=100):
 
 
 def at_start(config):
-  recipe = command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   (_, variables), = training.states(config, recipe)
   return recipe.net, variables
 
 
 methods = ['none', 'batch_norm', 'zeroinit']
 networks = {method: at_start(config_of(method)) for method in methods}
-images, labels = command.first_batch(config_of('none'))
+images, labels = inputs.first_batch(config_of('none'))
 net, variables = networks['none']
 print(net.title, 'reads', images.shape)
 
@@ -108,11 +108,11 @@ with treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer())
 records, formulas = [], {}
 for method, (net, variables) in networks.items():
   found = variance.measure(net, variables, images)
-  expected = laws.expected(net, found[0]['input_second_moment'])
+  expected = variance_laws.expected(net, found[0]['input_second_moment'])
   for record, law in zip(found, expected, strict=True):
     theory = {'law_output_second_moment': law.output, 'law_branch_second_moment': law.branch, 'law_share': law.share}
     records.append({'method': method, 'updates': 0} | record | theory)
-  formulas[method] = laws.formula(net)
+  formulas[method] = variance_laws.formula(net)
 display(variance_figure.draw('Depth 100 at initialization, digits', records, formulas))
 
 # %% [markdown]

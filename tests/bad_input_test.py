@@ -7,7 +7,7 @@ import signal
 import command
 import pytest
 
-from zeroinit import runs
+from zeroinit import json_files, runs
 from zeroinit.errors import UserError
 
 MISTAKES = [
@@ -31,6 +31,7 @@ MISTAKES = [
     ('--config=BROKEN/fails.py --workdir=W', 'fails.py:2: ZeroDivisionError'),
     ('--config=BROKEN/raises.py --workdir=W', 'raises.py:2: KeyError: no such thing'),
     ('--config=BROKEN/empty.py --workdir=W', 'no function get_config'),
+    ('--config=BROKEN/elsewhere.py --workdir=W', 'run it from the top of the checkout'),
     # Values.
     ('DIGITS --config.dataset=mnist', "unknown dataset 'mnist'; there are: cifar10, digits, imagenet"),
     ('DIGITS --config.image_size=16', 'image_size is 16; the images of digits have 8 pixels'),
@@ -98,16 +99,9 @@ def broken(tmp_path_factory):
   (folder / 'syntax.py').write_text('def get_config(:\n')
   (folder / 'fails.py').write_text('def get_config(method=None):\n  return 1 / 0\n')
   (folder / 'raises.py').write_text('def get_config(method=None):\n  raise KeyError("no such thing")\n')
+  (folder / 'elsewhere.py').write_text('import sys\nsys.modules["configs"] = None\nfrom configs import digits\n')
   (folder / 'empty.py').write_text('x = 1\n')
   return folder
-
-
-def assert_one_line(code, errors, message):
-  assert code not in (0, None) and code > 0, errors
-  assert 'Traceback' not in errors
-  lines = [line for line in errors.splitlines() if line.strip()]
-  assert len(lines) == 1 and lines[0].startswith('error: '), errors
-  assert message in lines[0]
 
 
 @pytest.mark.parametrize('flags, message', MISTAKES, ids=[message for _, message in MISTAKES])
@@ -116,14 +110,14 @@ def test_mistake(flags, message, broken, tmp_path):
   flags = flags.replace('GHOSTS', '--config=configs/digits.py:ghost_norm --workdir=W')
   flags = flags.replace('=W', f'={tmp_path / "run"}').replace('BROKEN', str(broken)).split()
   code, _, errors = command.run('zeroinit.main', *flags)
-  assert_one_line(code, errors, message)
+  command.assert_one_line(code, errors, message)
   assert not (tmp_path / 'run').exists()  # so that the mended command finds nothing in its way
 
 
 def test_unknown_device(tmp_path):
   code, _, errors = command.run('zeroinit.main', '--config=configs/digits.py', f'--workdir={tmp_path / "run"}',
                                 JAX_PLATFORMS='abacus')
-  assert_one_line(code, errors, 'abacus')
+  command.assert_one_line(code, errors, 'abacus')
 
 
 @pytest.mark.parametrize('name', ['config.json', 'result.json', 'metrics.jsonl'])
@@ -150,13 +144,13 @@ def test_load_of_what_is_no_run(tmp_path):
 def test_a_full_disk_loses_nothing(tmp_path):
   """A file-size limit stands for a full disk: the write fails, what was there stays."""
   path = tmp_path / 'result.json'
-  runs.write_json(path, {'kept': 1})
+  json_files.write(path, {'kept': 1})
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
   try:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     with pytest.raises(UserError, match='cannot write'):
-      runs.write_json(path, {'lost': 'x' * 100})
+      json_files.write(path, {'lost': 'x' * 100})
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     signal.signal(signal.SIGXFSZ, before)

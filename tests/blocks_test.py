@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
-from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Conv, Stage, basic, bottleneck
+from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck
+from zeroinit.layers import ConvSpec
 from zeroinit.methods import METHODS, Method
 
 SILENT = ('multiplier', 'zeroinit', 'zeroinit_no_dropout', 'zeroinit_scalar_bias', 'fixup', 'fixup_dropout',
@@ -26,8 +27,8 @@ def init(module, x):
 
 
 def test_a_bottleneck_has_its_stride_in_the_first_or_the_second_convolution():
-  assert bottleneck(64, 2) == (Conv(64, 1, 2), Conv(64, 3), Conv(256, 1))
-  assert bottleneck(64, 2, strided='3x3') == (Conv(64, 1), Conv(64, 3, 2), Conv(256, 1))
+  assert bottleneck(64, 2) == (ConvSpec(64, 1, 2), ConvSpec(64, 3), ConvSpec(256, 1))
+  assert bottleneck(64, 2, strided='3x3') == (ConvSpec(64, 1), ConvSpec(64, 3, 2), ConvSpec(256, 1))
 
 
 @pytest.mark.parametrize('name', METHODS)

@@ -1,15 +1,18 @@
 """One run, one process: whoever else comes, dies, sleeps or wakes up."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from etils import epath
 
 from zeroinit import claims, objects
+from zeroinit.checkpoints import Checkpoints
 from zeroinit.errors import UserError
 
 
@@ -95,6 +98,19 @@ def test_a_holder_whose_disk_has_gone_may_not_write(directory):
     directory.rename(directory.with_name('away'))
     with pytest.raises(UserError, match='has gone'):
       still_held()
+
+
+def test_a_checkpoint_that_was_on_its_way_when_the_disk_went_counts_for_nothing(directory, monkeypatch):
+  away, state = directory.with_name('away'), {'step': np.int32(1)}
+  with claims.claim(directory) as still_held, contextlib.closing(Checkpoints(directory / 'checkpoints')) as saved:
+    saved.save(1, state, still_held=still_held)
+    monkeypatch.setattr(saved, '_need_space', lambda size: directory.rename(away))  # the moment before Orbax writes
+    with pytest.raises(UserError, match='has gone'):
+      saved.save(2, state, still_held=still_held)
+  assert (directory / 'checkpoints' / '2').exists()  # where the disk had been
+  for place, restored in ((directory, None), (away, state)):
+    with contextlib.closing(Checkpoints(place / 'checkpoints')) as found:
+      assert found.restore(say=lambda line: None) == restored
 
 
 def test_a_sleeper_cannot_put_in_place_what_it_had_written_before(tmp_path):

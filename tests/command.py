@@ -34,6 +34,15 @@ def run(module, *flags, **options):
   return process.returncode, output, errors
 
 
+def assert_one_line(code, errors, message):
+  """A command ended with an exit code, and one line that says so."""
+  assert code not in (0, None) and code > 0, errors
+  assert 'Traceback' not in errors
+  lines = [line for line in errors.splitlines() if line.strip()]
+  assert len(lines) == 1 and lines[0].startswith('error: '), errors
+  assert message in lines[0]
+
+
 def start_together(count, module, *flags, **options):
   """Starts processes that work as one, as the hosts of a pod do."""
   with socket.socket() as free:

@@ -22,6 +22,7 @@ MEANT = {
     'zeroinit.main --config=configs/digits.py:zeroint --workdir=W': 'zeroinit',
     'zeroinit.main --config=configs/digits.py --workdir=W --config.lerning_rate=1': 'learning_rate',
     'zeroinit.main --config=configs/digits.py --workdir=W --config.method.ghost_sise=8': 'ghost_size',
+    'zeroinit.main --config=configs/digits.py --workdir=W --config.methd.ghost_size=8': 'method',
     'zeroinit.main --config=configs/digits.py --workdir=W --config.dataset=cifar': 'cifar10',
     'zeroinit.main --config=configs/digits.py --workdir=W --config.network=wideresnet': 'wide_resnet',
     'zeroinit.main --config=configs/digits.py --workdir=W --depth=10': '--config.depth',

@@ -29,7 +29,7 @@ import jax
 from absl import flags
 
 from tests import command
-from zeroinit import command_line, runs
+from zeroinit import command_line, environment, json_files, objects, runs
 from zeroinit.progress import duration
 
 TRAINING_KILLS = flags.DEFINE_integer('training_kills', 50, 'SIGKILLs that are to hit live training processes.', 0)
@@ -135,16 +135,16 @@ class Harness:
       time.sleep(0.002)
     time.sleep(self.random.uniform(0, at_most))
 
-  def training_signals(self, kills):
+  def training_signals(self, kills, flags_=RUN):
     """SIGKILL at any moment of a run, and in between SIGTERM and SIGSTOP with SIGCONT, until so many kills have hit."""
-    self.undisturbed()
+    self.undisturbed(words=flags_)
     kinds = ('starting', 'compiling', 'training', 'saving', 'evaluating and recording', 'ending')
     progress = _Left(kills, self.say)
     while progress.done < kills:
       workdir, hits = self.new('run'), min(kills - progress.done, self.random.randint(4, 10))
       while True:
         moment = self.random.choices(kinds, (2, 1, 3, 4, 3, 1))[0] if hits else None
-        process = self.train(workdir, cache=None if moment == 'compiling' else self.cache)
+        process = self.train(workdir, flags_, cache=None if moment == 'compiling' else self.cache)
         if moment:
           self._moment(process, workdir, moment)
           fault = self.random.choices(['SIGKILL', 'SIGTERM', 'SIGSTOP and SIGCONT'], (6, 1, 1))[0]
@@ -164,7 +164,7 @@ class Harness:
             self.done['SIGSTOP and SIGCONT to training'] += 1
         self._finish(process)
         break
-      self.compare(workdir)
+      self.compare(workdir, flags_)
       shutil.rmtree(workdir)
 
   def _pause(self, pid):
@@ -246,11 +246,11 @@ class Harness:
 
   # What happens to files.
 
-  def _partly(self):
+  def _partly(self, flags_=RUN):
     """The workdir of a run that was stopped in the middle, with two whole checkpoints and a few records."""
     workdir = self.new('run')
     while True:
-      process = self.train(workdir)
+      process = self.train(workdir, flags_)
       wanted = self.random.randint(3, 12)
       while process.poll() is None and lines(workdir / 'metrics.jsonl') < wanted:
         time.sleep(0.005)
@@ -283,19 +283,19 @@ class Harness:
     else:
       file.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1:])
 
-  def damaged_record(self, name, way):
+  def damaged_record(self, name, way, flags_=RUN):
     """A result.json or metrics.jsonl that is damaged is said to be; once it is deleted, the run makes it again.
 
     A metrics.jsonl that can still be read does not go with its checkpoints, so the run makes it again at once.
     """
     if name == 'result.json':
       workdir = self.new('run')
-      shutil.copytree(self.undisturbed(), workdir)
+      shutil.copytree(self.undisturbed(words=flags_), workdir)
     else:
-      workdir = self._partly()
+      workdir = self._partly(flags_)
     self._damage(workdir / name, way)
     if way != 'removed':
-      process = self.train(workdir)
+      process = self.train(workdir, flags_)
       if process.wait(PATIENCE) == 0 and name == 'metrics.jsonl':
         self._finish(process, says='is damaged and passed over: metrics.jsonl')
       else:
@@ -303,7 +303,7 @@ class Harness:
         if 'delete it' not in said:
           raise Broken(said)
         (workdir / name).unlink()
-    self.complete(workdir)
+    self.complete(workdir, flags_)
     self.done[f'{name} {way}'] += 1
     shutil.rmtree(workdir)
 
@@ -357,8 +357,8 @@ class Harness:
       self._moment(process, workdir, self.random.choice(['training', 'saving', 'evaluating and recording']))
       unmount()
       self._finish(process, command_line.MISTAKE)
-      if begun := [path for path in there.rglob('*.json*') if path.parent.parent.name != 'checkpoints']:
-        raise Broken(f'the run began again where the disk had been: {begun}')  # a checkpoint was on its way
+      if begun := list(there.rglob('*.json*')):  # not even a checkpoint that anybody vouches for
+        raise Broken(f'the run began again where the disk had been: {begun}')
       mount()
       self.complete(workdir)
       self.done['vanished mount'] += 1
@@ -470,7 +470,7 @@ def ending(workdir, state=True):
   state: whether to look at the last checkpoint too.
   """
   untimed = lambda record: {name: value for name, value in record.items() if name not in (*TIMINGS, 'checksums')}
-  run = runs.Run(workdir, read_only=True)
+  run = runs.Run(workdir)
   there = {'records': [json.dumps(untimed(record)) for record in run.records],
            'result': json.dumps(untimed(run.result)) if run.result else None}
   if state:
@@ -590,10 +590,10 @@ def main(argv):
   print(f'{sum(harness.done.values())} faults, {kills} of them SIGKILLs that hit a live process, in '
         f'{duration(seconds)}; {len(broken)} broken promises')
   if RECORD.value:
-    runs.write_json(runs.absolute(RECORD.value), {
+    json_files.write(objects.absolute(RECORD.value), {
         'command': ' '.join(['python -m tests.faults', *sys.argv[1:]]), 'seed': SEED.value,
         'faults': dict(harness.done), 'sigkills': kills, 'broken': broken, 'seconds': seconds,
-        **runs.environment(jax.devices()[:1])})
+        **environment.of(jax.devices()[:1])})
   sys.exit(bool(broken))
 
 

@@ -11,6 +11,7 @@ import tempfile
 import traceback
 
 import zeroinit.probes.command
+import zeroinit.probes.writing
 import zeroinit.train  # noqa: F401
 
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.parsers import PARSERS
-from zeroinit import command_line, runs
+from zeroinit import command_line, environment
 
 OUTCOMES = ACCEPTED, REFUSED, WRONG, TRACEBACK = 'accepted', 'refused', 'accepted and wrong', 'traceback'
 LONGEST_ERROR = 2050  # characters of the line about a mistake
@@ -101,7 +101,7 @@ def main():
   if arguments.record:
     arguments.record.parent.mkdir(parents=True, exist_ok=True)
     record = {'command': f'python -m tests.fuzz --inputs={arguments.inputs} --seed={arguments.seed}',
-              'git_revision': runs.git_revision(), **total, 'parsers': rows}
+              'git_revision': environment.git_revision(), **total, 'parsers': rows}
     arguments.record.write_text(json.dumps(record, indent=2) + '\n')
   sys.exit(bool(bad))
 

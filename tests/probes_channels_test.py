@@ -15,9 +15,8 @@ from configs import cifar10
 from zeroinit import compiling, resnet
 from zeroinit.blocks import Stage
 from zeroinit.methods import METHODS
-from zeroinit.probes import channels, channels_figure, training
-from zeroinit.probes import command as probe_command
-from zeroinit.resnet import CifarResNet, ResNet50V2
+from zeroinit.probes import channels, channels_figure, inputs, layers, training
+from zeroinit.resnet import CifarResNet
 from zeroinit.vgg import VGG
 
 
@@ -93,7 +92,7 @@ def test_against_the_terms_written_out(net, monkeypatch):
   """The reference has no scans, so that this also says that scanned layers are measured as others are."""
   net, images = dataclasses.replace(net, method=dataclasses.replace(net.method, dropout=0.0)), some_images()
   variables = random_variables(net, images, train=False)
-  records, found = channels.measure(net, variables, images, LABELS), list(channels.layers(net, images.shape[1:]))
+  records, found = channels.measure(net, variables, images, LABELS), list(layers.along_depth(net, images.shape[1:]))
   monkeypatch.setattr(resnet, 'Stage', Unrolled)
   reference = inputs_and_slopes(net, unrolled(variables), images)
   for number, (layer, record) in enumerate(zip(found, records, strict=True), 1):
@@ -126,7 +125,7 @@ def test_the_sum_of_the_terms_is_the_gradient(net):
   variables = random_variables(net, images, train=False)
   gradient, logits = gradient_of(net, variables, images)
   records = channels.measure(net, variables, images, LABELS)
-  for layer, record in zip(channels.layers(net, images.shape[1:]), records, strict=True):
+  for layer, record in zip(layers.along_depth(net, images.shape[1:]), records, strict=True):
     kernel = layer.of(gradient, 'kernel').astype(float)
     assert record['name'] == layer.name
     assert record['absolute_of_sum'] == pytest.approx(np.abs(kernel).mean(), rel=1e-3)
@@ -142,30 +141,13 @@ def test_the_sum_of_the_terms_is_the_gradient(net):
   assert not any('of_outputs' in record for record in records[:-1])
 
 
-def names(net, size=32):
-  return [layer.name for layer in channels.layers(net, (size, size, 3))]
-
-
-def test_layers_are_counted_along_the_depth():
-  blocks = [f'stage{stage}/{block}' for stage in (1, 2, 3) for block in ('first/conv1', 'first/conv2',
-                                                                         'rest/conv1[0]', 'rest/conv2[0]')]
-  assert names(wide('none', 16)) == names(CifarResNet(depth=14, method=METHODS['fixup'])) == [
-      'stem', *blocks, 'classifier']
-  assert names(VGG(method=METHODS['biases'], num_classes=10)) == [*(f'conv{i}' for i in range(1, 14)), 'classifier']
-  bottlenecks = names(ResNet50V2(method=METHODS['none'], num_classes=10), 64)
-  assert len(bottlenecks) == 50 and bottlenecks[1:7] == [
-      *(f'stage1/first/conv{i}' for i in (1, 2, 3)), *(f'stage1/rest/conv{i}[0]' for i in (1, 2, 3))]
-
-
 def test_the_layers_of_bjorck_et_al():
-  found = list(channels.layers(CifarResNet(depth=110, method=METHODS['batch_norm']), (32, 32, 3)))
-  assert len(found) == 110 and channels.middle(found) == [18, 54, 90]
+  found = list(layers.along_depth(CifarResNet(depth=110, method=METHODS['batch_norm']), (32, 32, 3)))
+  assert len(found) == 110 and layers.middle(found) == [18, 54, 90]
   setting = {'dataset': 'cifar10', 'kernel_init': 'xavier'}
-  assert {(network, layer) for network, _, layer in channels.published(setting)} == {
+  assert {(network, layer) for network, _, layer in channels.bjorck_table1(setting)} == {
       ('ResNet-110', layer) for layer in (18, 54, 90)}
-  assert channels.published(setting | {'kernel_init': 'he'}) == {}
-  plain = VGG(method=METHODS['biases'], num_classes=10)  # no stages
-  assert channels.middle(list(channels.layers(plain, (32, 32, 3)))) == [2, 7, 11]
+  assert channels.bjorck_table1(setting | {'kernel_init': 'he'}) == {}
 
 
 @pytest.mark.parametrize('name, reached, note', [
@@ -269,9 +251,9 @@ def test_table_1_of_bjorck_et_al(name, low, high, real_cifar10):
   config = cifar10.get_config(name)
   config.update({'data_dir': str(real_cifar10), 'network': 'cifar_resnet', 'depth': 110, 'width': 1,
                  'kernel_init': 'xavier', 'crop': 'zero', 'batch_size': 128})
-  recipe = probe_command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   (_, variables), = training.states(config, recipe)
-  records = channels.measure(recipe.net, variables, *probe_command.first_batch(config))
+  records = channels.measure(recipe.net, variables, *inputs.first_batch(config))
   ratios = [records[layer - 1]['ratio'] for layer in (18, 54, 90)]
   assert all(low <= ratio <= high for ratio in ratios), ratios
   if name == 'batch_norm':

@@ -10,7 +10,6 @@ import command
 import numpy as np
 import PIL.Image
 import pytest
-from bad_input_test import assert_one_line
 from probing import probe
 
 from zeroinit.methods import METHODS
@@ -228,14 +227,15 @@ def test_mistake(words, message, tmp_path, run_directory):
     words = words.replace(word, str(path))
   name, *flags = words.split()
   code, _, errors = command.run(f'zeroinit.probes.{name}', *flags)
-  assert_one_line(code, errors, message)
+  command.assert_one_line(code, errors, message)
   assert not (tmp_path / 'made').exists()
 
 
 def test_where_all_training_diverges_nothing_is_left(tmp_path):
   code, _, errors = command.run('zeroinit.probes.variance', *DIGITS, '--config.learning_rate=1e30', '--updates=3',
                                 f'--workdir={tmp_path}')
-  assert_one_line(code, errors, 'no network is left to measure: ghost_norm: 1 of 1 draws diverged before 3 updates')
+  command.assert_one_line(code, errors,
+                          'no network is left to measure: ghost_norm: 1 of 1 draws diverged before 3 updates')
 
 
 @pytest.mark.parametrize('wrong, message', [
@@ -257,7 +257,7 @@ def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, run_direct
     checkpoints.close()
   code, _, errors = command.run('zeroinit.probes.variance', f'--checkpoint={workdir}', f'--workdir={tmp_path / "made"}',
                                 cache=cache)
-  assert_one_line(code, errors, message)
+  command.assert_one_line(code, errors, message)
 
 
 @pytest.mark.parametrize('damage, message', [
@@ -274,4 +274,4 @@ def test_a_damaged_json_is_named(damage, message, tmp_path):
   PIL.Image.new('L', (1, 1)).save(tmp_path / 'variance.png')
   (tmp_path / 'variance.json').write_text(damaged)
   code, _, errors = command.run('zeroinit.probes.page', f'--workdir={tmp_path}')
-  assert_one_line(code, errors, message)
+  command.assert_one_line(code, errors, message)

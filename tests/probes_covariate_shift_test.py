@@ -16,8 +16,7 @@ from random_variables import random_variables
 from zeroinit import vgg
 from zeroinit.blocks import BlockV1, bottleneck
 from zeroinit.methods import METHODS
-from zeroinit.probes import channels, covariate_shift, training
-from zeroinit.probes import command as probe_command
+from zeroinit.probes import covariate_shift, inputs, layers, training
 from zeroinit.resnet import CifarResNet, ResNet, WideResNet
 
 
@@ -40,11 +39,11 @@ def network(kind, name, **fields):
 
 def inputs_of_layers(net, variables):
   """A function from parameters to what each layer receives, and the logits, as numpy arrays."""
-  found, images = list(channels.layers(net, (8, 8, 3))), some_images()
+  found, images = list(layers.along_depth(net, (8, 8, 3))), some_images()
 
   def keep(call, args, kwargs, context):
     if isinstance(context.module, (nn.Conv, nn.Dense)) and context.method_name == '__call__':
-      context.module.sow('probes', 'input', args[0], init_fn=lambda: None, reduce_fn=lambda _, value: value)
+      layers.leave(context.module, 'input', args[0])
     return call(*args, **kwargs)
 
   @jax.jit
@@ -81,7 +80,7 @@ def test_a_parameter_belongs_to_the_last_layer_whose_input_it_leaves_alone(kind,
   monkeypatch.setattr(vgg, 'GROUPS', ((4, 4), (4, 4), (4, 4, 4, 4, 4, 4, 4)))  # as many as have two digits
   net = network(kind, name, **fields)
   variables = random_variables(net, some_images(), train=False)
-  params, found = variables['params'], list(channels.layers(net, (8, 8, 3)))
+  params, found = variables['params'], list(layers.along_depth(net, (8, 8, 3)))
   numbers = flatten_dict(covariate_shift.numbers_of(net, found, params))
   inputs = inputs_of_layers(net, variables)
   before = inputs(params)
@@ -102,7 +101,7 @@ def measured():
   net, images = network(CifarResNet, 'none'), some_images()
   states = [random_variables(net, images, seed=seed, train=False)['params'] for seed in (0, 1)]
   states[1] = jax.tree.map(lambda old, other: old + 0.2 * other, *states)
-  found = list(channels.layers(net, (8, 8, 3)))
+  found = list(layers.along_depth(net, (8, 8, 3)))
   kernels = [[layer.of(params, 'kernel') for layer in found] for params in states]
   records = covariate_shift.measure(net, {'params': states[0]}, states[1], images, LABELS, range(1, 15))
   return kernels, images, records
@@ -147,7 +146,7 @@ def test_gradients_that_are_zero_or_overflow_have_no_cosine():
 def test_the_update_is_the_one_of_the_run():
   """With its momentum, at its rate; in the second epoch too."""
   config = small_config()
-  recipe = probe_command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   found = list(covariate_shift.steps(config, recipe, [0, 1, 3]))
   run = {updates: jax.device_get(variables['params'])
          for updates, variables in training.states(config, recipe, [0, 1, 2, 3, 4])}
@@ -159,7 +158,7 @@ def test_the_update_is_the_one_of_the_run():
 
 def test_a_run_that_diverges_ends_there():
   config = small_config(learning_rate=1e4)
-  found = list(covariate_shift.steps(config, probe_command.recipe_of(config), [0, 50, 60]))
+  found = list(covariate_shift.steps(config, inputs.recipe_of(config), [0, 50, 60]))
   assert [updates for updates, _, _ in found] == [0]
 
 

@@ -12,8 +12,7 @@ from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
-from zeroinit.probes import channels, divergence, stability, training
-from zeroinit.probes import command as probe_command
+from zeroinit.probes import divergence, inputs, layers, training
 from zeroinit.resnet import CifarResNet
 from zeroinit.step import DIVERGED_ABOVE
 
@@ -25,7 +24,7 @@ def network(name, **fields):
 
 
 def kernels_of(net, params):
-  return [layer.of(params, 'kernel') for layer in channels.layers(net, (8, 8, 3))]
+  return [layer.of(params, 'kernel') for layer in layers.along_depth(net, (8, 8, 3))]
 
 
 @pytest.fixture(scope='module')
@@ -80,19 +79,19 @@ def test_squares_may_overflow_and_moments_too():
 @pytest.fixture(scope='module')
 def diverging():
   config = small_config(depth=14, learning_rate=0.5)
-  return config, stability.constant(probe_command.recipe_of(config), 30)
+  return config, training.constant(inputs.recipe_of(config), 30)
 
 
 def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
   """Losses of the run, from its own updates: none is above the limit up to the fatal one, and the next is."""
   config, recipe = diverging
   updates, before, after = divergence.fatal_update(config, recipe, 30)
-  run = {state: jax.device_get(variables['params'])
-         for state, variables in training.states(config, recipe, range(updates + 2))}
+  run = {done: jax.device_get(variables['params'])
+         for done, variables in training.states(config, recipe, range(updates + 2))}
   jax.tree.map(np.testing.assert_array_equal, before, run[updates])
   jax.tree.map(np.testing.assert_array_equal, after, run[updates + 1])
   loss_of = jax.jit(partial(cross_entropy, recipe.net))
-  losses = [float(loss_of({'params': run[step]}, *probe_command.batch_at(config, step))) for step in range(updates + 2)]
+  losses = [float(loss_of({'params': run[step]}, *inputs.batch_at(config, step))) for step in range(updates + 2)]
   assert max(losses[:-1]) <= DIVERGED_ABOVE and not losses[-1] <= DIVERGED_ABOVE
 
 

@@ -11,7 +11,7 @@ from probing import assert_mistake, probe
 
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
-from zeroinit.probes import channels, covariate_shift, landscape, linear
+from zeroinit.probes import covariate_shift, landscape, layers, linear
 
 RATE = 0.01
 
@@ -35,13 +35,13 @@ def gradients(factors, inputs, targets):
 
 
 @pytest.fixture(scope='module')
-def moments():
+def snapshots():
   """What gradient descent gives of a network of five layers."""
   return list(linear.descend(network(), RATE, seed=3, examples=40, updates=[0, 1, 7]))
 
 
-def test_the_network_is_a_product_of_matrices(moments):
-  _, variables, _, (inputs, _) = moments[0]
+def test_the_network_is_a_product_of_matrices(snapshots):
+  _, variables, _, (inputs, _) = snapshots[0]
   found = network().apply(variables, inputs, train=True)
   np.testing.assert_allclose(found, np.float64(inputs) @ product(matrices(variables['params'])), rtol=1e-4, atol=1e-5)
 
@@ -54,22 +54,22 @@ def test_the_task_is_linear_and_of_unit_size():
   assert np.square(targets).mean() == pytest.approx(1, rel=0.3)
 
 
-def test_descent_follows_the_gradient_in_closed_form(moments):
-  inputs, targets = (np.float64(x) for x in moments[0][3])
-  factors = matrices(moments[0][1]['params'])
+def test_descent_follows_the_gradient_in_closed_form(snapshots):
+  inputs, targets = (np.float64(x) for x in snapshots[0][3])
+  factors = matrices(snapshots[0][1]['params'])
   states = {0: factors}
   for step in range(8):
     factors = [w - RATE * g for w, g in zip(factors, gradients(factors, inputs, targets), strict=True)]
     states[step + 1] = factors
-  assert [updates for updates, *_ in moments] == [0, 1, 7]
-  for updates, variables, updated, _ in moments:
+  assert [updates for updates, *_ in snapshots] == [0, 1, 7]
+  for updates, variables, updated, _ in snapshots:
     for params, expected in ((variables['params'], states[updates]), (updated, states[updates + 1])):
       for found, factor in zip(matrices(params), expected, strict=True):
         np.testing.assert_allclose(found, factor, rtol=1e-3, atol=1e-5)
 
 
-def test_probes_find_the_gradients_in_closed_form(moments):
-  _, variables, updated, batch = moments[1]
+def test_probes_find_the_gradients_in_closed_form(snapshots):
+  _, variables, updated, batch = snapshots[1]
   inputs, targets = (np.float64(x) for x in batch)
   old, new = matrices(variables['params']), matrices(updated)
   before = gradients(old, inputs, targets)
@@ -89,7 +89,7 @@ def test_probes_find_the_gradients_in_closed_form(moments):
 def test_a_norm_belongs_to_the_layer_before_it():
   net = network('batch_norm')
   params = jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 6)), train=False), jax.random.key(0))['params']
-  numbers = covariate_shift.numbers_of(net, list(channels.layers(net, (6,))), params)
+  numbers = covariate_shift.numbers_of(net, list(layers.along_depth(net, (6,))), params)
   assert {name: {int(number) for number in module.values()} for name, module in numbers.items()} == {
       f'{name}{i}': {i} for i in range(1, 6) for name in ('layer', 'norm') if (name, i) != ('norm', 5)}
 

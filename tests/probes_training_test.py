@@ -9,7 +9,7 @@ import pytest
 from probing import cross_entropy, small_config
 
 from configs import digits
-from zeroinit.probes import command, depth, stability, training
+from zeroinit.probes import depth, inputs, stability, training
 from zeroinit.recipe import make_recipe
 from zeroinit.step import init_state
 from zeroinit.train import train
@@ -43,10 +43,10 @@ def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path):
   config.method.dropout = 0.5
   train(config, tmp_path / 'run')
   from zeroinit.runs import Run
-  record = Run(tmp_path / 'run', read_only=True).records[0]
+  record = Run(tmp_path / 'run').records[0]
   assert record['epoch'] == 1
   # On the run's devices: on fewer, rounding grows into other losses within the epoch.
-  recipe = make_recipe(config, command.dataset_of(config).train_examples)
+  recipe = make_recipe(config, inputs.dataset_of(config).train_examples)
   found = depth.measure(config, recipe)
   assert found['updates'] == record['step'] and found['diverged'] == 0
   assert found['test_accuracy'] == record['test_accuracy']
@@ -55,14 +55,14 @@ def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path):
 
 def test_a_diverged_network_counts_as_guessing():
   config = small_config(learning_rate=1e4)
-  found = depth.measure(config, command.recipe_of(config))
+  found = depth.measure(config, inputs.recipe_of(config))
   assert (found['test_accuracy'], found['diverged']) == (0.1, 1)
 
 
 def test_advancing_in_parts_is_advancing_at_once():
   """Also over the end of an epoch, where the sums of a state begin anew."""
   config = small_config()
-  recipe = command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   assert recipe.schedule.steps_per_epoch == 2
   with training.feeding(config, recipe) as feed:
     state = init_state(recipe, config.learning_rate, config.seed)
@@ -78,26 +78,26 @@ def test_advancing_in_parts_is_advancing_at_once():
 def test_the_batch_is_the_one_that_the_run_takes_next():
   """Its loss is the one of the run's next update; in the second epoch too."""
   config = small_config()
-  recipe = command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   loss_of = jax.jit(partial(cross_entropy, recipe.net))
   state = init_state(recipe, config.learning_rate, config.seed)
   with training.feeding(config, recipe) as feed:
     for step in range(4):
-      expected = float(loss_of({'params': state.params}, *command.batch_at(config, step)))
+      expected = float(loss_of({'params': state.params}, *inputs.batch_at(config, step)))
       state, of_the_run = training.advance(recipe, feed, state, step + 1)
       assert of_the_run == pytest.approx(expected, rel=1e-5)
 
 
 def test_nothing_is_the_mean_of_no_updates():
   config = small_config()
-  recipe = command.recipe_of(config)
+  recipe = inputs.recipe_of(config)
   with training.feeding(config, recipe) as feed:
     state, mean = training.advance(recipe, feed, init_state(recipe, 0.1, 0), 0)
   assert int(state.step) == 0 and math.isnan(mean)
 
 
 def test_the_rate_of_a_stability_run_never_drops():
-  recipe = stability.constant(command.recipe_of(small_config(plateau_epochs=1)), updates=1000)
+  recipe = training.constant(inputs.recipe_of(small_config(plateau_epochs=1)), updates=1000)
   assert {float(recipe.schedule.factor(step)) for step in (0, 30, 43, 999)} == {1.0}
   assert recipe.schedule.steps == 1000 and recipe.plateau is None
 
@@ -105,7 +105,7 @@ def test_the_rate_of_a_stability_run_never_drops():
 def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
   """Against updates taken one by one: the loss over the last quarter, and whether it diverges."""
   config = small_config(learning_rate=0.1)
-  recipe = stability.constant(command.recipe_of(config), 16)
+  recipe = training.constant(inputs.recipe_of(config), 16)
   found = stability.measure(config, recipe, updates=16, width=1.0)
   for log2_rate, want in ((found['log2_largest_stable_rate'], True), (found['log2_smallest_unstable_rate'], False)):
     losses, state = [], init_state(recipe, 2.0**log2_rate, config.seed)

@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from bad_input_test import assert_one_line
 
 from configs import digits
 from zeroinit.methods import METHODS
@@ -78,5 +77,5 @@ def assert_on_page(title, workdir):
 def assert_mistake(name, *flags, message, workdir):
   """A command ends with one line that says so, before it has written anything."""
   code, _, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}')
-  assert_one_line(code, errors, message)
+  command.assert_one_line(code, errors, message)
   assert not list(workdir.glob('*'))

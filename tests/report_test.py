@@ -20,11 +20,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zeroinit import claims, runs, studies
+from zeroinit import claims, json_files, objects, studies
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
 from zeroinit.report import figures, findings, groups, header, live, page, tables, write_report
-from zeroinit.report.findings import FAILS, HOLDS, TOO_FEW, Setting
+from zeroinit.report.findings import santurkar
+from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
+from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
 from zeroinit.report.published import OURS, SOURCES, published
 from zeroinit.selection import Choice, Score
 
@@ -44,12 +46,12 @@ def make_study(workdir, name='table1', outcome=None, axes=None, methods=None, **
 
 def fill(study, outcome, **fields):
   for cell in study.cells if outcome else ():
-    runs.make_directory(study.directory(cell))
+    objects.make_directory(study.directory(cell))
     came_out = outcome(cell)
     if came_out == 'missing':
       continue
     accuracy, loss = came_out or (None, None)
-    runs.write_json(study.directory(cell) / 'result.json', {
+    json_files.write(study.directory(cell) / 'result.json', {
         'status': 'done' if came_out else 'diverged', 'method': cell.method, 'dataset': cell.dataset,
         'data': 'CIFAR-10', 'test_accuracy': accuracy, 'train_loss': loss, 'steps': 10, 'seconds': 60.0,
         'protocol': cell.protocol, 'device': '1 x cpu', 'threads': 2, 'versions': {'jax': '0.10.2'},
@@ -193,7 +195,7 @@ def test_published_rates_and_their_ranges(tmp_path):
 
 
 def test_every_source_and_every_name_is_in_the_file():
-  path = findings.__file__.replace('findings.py', 'paper_results.json')
+  path = page.__file__.replace('page.py', 'paper_results.json')
   with open(path) as file:
     records = json.load(file)
   for sources in SOURCES.values():
@@ -298,8 +300,8 @@ def world(study):
     return {Setting(method, 50, batch, True): [accuracy / 100, None, 0.5, 2.0]
             for method, accuracies in rows.items()
             for batch, accuracy in zip((256, 1024, 4096), accuracies, strict=True)}
-  norm, batches = {'figure1': ('ghost_norm', findings.FIGURE_1_BATCHES),
-                   'figure3': ('batch_norm', findings.FIGURE_3_BATCHES)}[study]
+  norm, batches = {'figure1': ('ghost_norm', FIGURE_1_BATCHES),
+                   'figure3': ('batch_norm', FIGURE_3_BATCHES)}[study]
   made = {}
   for method, accuracy, log2_rate, cap, efficient, loss in (
       (norm, 94.5, -1, 4, 2048, 0.15), ('none', 92.3, -3, -3, 128, 0.21), ('zeroinit', 94.5, -2, 1, 256, 0.19)):
@@ -325,7 +327,7 @@ def choices(settings):
 
 
 CASES = [(study, claim) for study, claims in findings.CLAIMS.items() for claim in claims
-         if claim is not findings.batch_norm_stands_both_rates]  # about single rates: it has a test of its own
+         if claim is not santurkar.batch_norm_stands_both_rates]  # about single rates: it has a test of its own
 ACCURACY, RATE, LOSS = 0, 2, 3
 name = lambda value: getattr(value, '__name__', value)
 # Claim -> (which settings, what of them, to which value) so that it fails.
@@ -381,7 +383,7 @@ FAILING = {
 @pytest.mark.parametrize('study, claim', CASES, ids=name)
 def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
   settings = world(study)
-  finding = findings.judge(claim, choices(settings))
+  finding = judge(claim, choices(settings))
   assert finding.verdict == HOLDS, finding
   assert any(digit in finding.numbers for digit in '0123456789')
 
@@ -389,11 +391,11 @@ def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
   for setting, numbers in settings.items():
     if all(getattr(setting, name) == want for name, want in where.items()):
       numbers[what] = value
-  finding = findings.judge(claim, choices(settings))
+  finding = judge(claim, choices(settings))
   assert finding.verdict == FAILS, finding
 
-  assert findings.judge(claim, {}).verdict == TOO_FEW
-  assert findings.judge(claim, dict.fromkeys(settings, 'is not complete')).verdict == TOO_FEW
+  assert judge(claim, {}).verdict == TOO_FEW
+  assert judge(claim, dict.fromkeys(settings, 'is not complete')).verdict == TOO_FEW
 
 
 @pytest.mark.parametrize('biases, verdict', [((0.8, 0.1), HOLDS), ((0.8, 0.81), FAILS), ((0.8,), TOO_FEW)])
@@ -401,13 +403,13 @@ def test_what_santurkars_figure_1_says_of_two_rates(biases, verdict):
   of = lambda accuracies: {'test_accuracy': Choice(None, tuple(
       Score(rate, mean, None, 1, 1, 0) for rate, mean in zip((0.1, 0.5), accuracies, strict=False)), (), None)}
   settings = {Setting('biases', 16, 128, False): of(biases), Setting('batch_norm', 16, 128, False): of((0.83, 0.82))}
-  assert findings.judge(findings.batch_norm_stands_both_rates, settings).verdict == verdict
+  assert judge(santurkar.batch_norm_stands_both_rates, settings).verdict == verdict
 
 
 @pytest.mark.parametrize('study, claim', [case for case in CASES if '1 std' in case[1].__doc__], ids=name)
 def test_a_claim_about_deviations_needs_more_than_one_run(study, claim):
   settings = {setting: [accuracy, None, rate, loss] for setting, (accuracy, _, rate, loss) in world(study).items()}
-  finding = findings.judge(claim, choices(settings))
+  finding = judge(claim, choices(settings))
   assert finding.verdict == TOO_FEW and 'single run' in finding.numbers
 
 
@@ -522,7 +524,7 @@ def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
   read = written(live=False)  # nobody is at it
   assert not refreshes(read) and 'the same command goes on' in read.text
   cell = next(cell for cell in study.cells if cell.identity not in study.results())
-  runs.make_directory(study.directory(cell))
+  objects.make_directory(study.directory(cell))
   with claims.claim(study.directory(cell)):
     read = written(live=False)  # asked for by hand, and somebody is: 24 cells of 40, by one worker
     assert refreshes(read) and re.search(r'1 running, 0 failed; about \d+:\d+(:\d+)? left', read.text)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zeroinit import resident, step
-from zeroinit.batch import draw, standardize
+from zeroinit.batches import draw, standardize
 from zeroinit.config import base_config
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
@@ -154,12 +154,13 @@ def test_every_test_image_is_scored_once(devices, examples, batch_size):
   images, labels = DATA.test_images[:examples], DATA.test_labels[:examples]
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   logits = jax.jit(partial(recipe.net.apply, train=False))(variables, standardize(images, digits.MEAN, digits.STD))
-  scores = [step.score(recipe, state, *batch) for batch in resident.in_batches(recipe, images, labels, batch_size)]
-  assert sum(int(correct) for correct, _, _ in scores) == int((logits.argmax(-1) == labels).sum())
-  within_five = (np.argsort(-logits, -1)[:, :5] == labels[:, None]).any(-1).sum()
-  assert sum(int(within) for _, within, _ in scores) == within_five
-  cross_entropy = -jax.nn.log_softmax(logits)[jnp.arange(examples), labels].sum()
-  np.testing.assert_allclose(sum(float(loss) for *_, loss in scores), cross_entropy, rtol=1e-5)
+  test_batches = resident.in_batches(recipe, images, labels, batch_size)
+  accuracy, top5_accuracy, cross_entropy = step.evaluate(recipe, state, test_batches, examples)
+  assert accuracy == int((logits.argmax(-1) == labels).sum()) / examples
+  assert top5_accuracy == (np.argsort(-logits, -1)[:, :5] == labels[:, None]).any(-1).sum() / examples
+  expected = -jax.nn.log_softmax(logits)[jnp.arange(examples), labels].mean()
+  np.testing.assert_allclose(cross_entropy, expected, rtol=1e-5)
+  assert step.evaluate(recipe, state, test_batches, examples, stopping=lambda: 15) is None
 
 
 def test_a_dead_network_guesses():

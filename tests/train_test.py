@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from zeroinit import runs, train
-from zeroinit.batch import standardize
+from zeroinit.batches import standardize
 from zeroinit.config import base_config
 from zeroinit.data import digits
 from zeroinit.errors import UserError

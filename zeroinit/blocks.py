@@ -1,37 +1,27 @@
 """Residual blocks, before (V2) and after (V1) activation, and the scanned stage of them."""
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from zeroinit import own
-from zeroinit.layers import Activation, add_scalar, branch_inits, conv, initial_alpha, kernel_initializer, normalize
+from zeroinit.layers import (
+  Activation,
+  ConvSpec,
+  add_scalar,
+  branch_inits,
+  conv,
+  initial_alpha,
+  kernel_initializer,
+  normalize,
+)
 from zeroinit.methods import Method
-
-
-@dataclasses.dataclass(frozen=True)
-class Conv:
-  """One convolution: size x size, to `features` channels. Shapes are (height, width, channels)."""
-
-  features: int
-  size: int
-  stride: int = 1
-
-  def output_shape(self, shape):
-    height, width, _ = shape
-    return -(-height // self.stride), -(-width // self.stride), self.features
-
-  def multiply_adds(self, shape):
-    """Multiplications with additions, for one image."""
-    height, width, features = self.output_shape(shape)
-    return height * width * features * self.size**2 * shape[-1]
 
 
 def basic(width, stride):
   """The branch of a narrow block: two 3x3 convolutions."""
-  return (Conv(width, 3, stride), Conv(width, 3))
+  return (ConvSpec(width, 3, stride), ConvSpec(width, 3))
 
 
 def bottleneck(width, stride, strided='1x1'):
@@ -40,13 +30,13 @@ def bottleneck(width, stride, strided='1x1'):
   strided: which convolution has the stride, the first ('1x1': arXiv:1512.03385) or the second ('3x3': later codes).
   """
   first, second = (stride, 1) if strided == '1x1' else (1, stride)
-  return (Conv(width, 1, first), Conv(width, 3, second), Conv(4 * width, 1))
+  return (ConvSpec(width, 1, first), ConvSpec(width, 3, second), ConvSpec(4 * width, 1))
 
 
 def projection(convs, channels):
   """The 1x1 convolution for the shortcut around `convs`; None where they keep the shape of an input of `channels`."""
   features, stride = convs[-1].features, max(spec.stride for spec in convs)
-  return None if (features, stride) == (channels, 1) else Conv(features, 1, stride)
+  return None if (features, stride) == (channels, 1) else ConvSpec(features, 1, stride)
 
 
 class Block(nn.Module):
@@ -60,7 +50,7 @@ class Block(nn.Module):
     kernel_init: see `layers.kernel_initializer`.
   """
 
-  convs: tuple[Conv, ...]
+  convs: tuple[ConvSpec, ...]
   method: Method
   num_blocks: int
   dtype: Any = jnp.float32
@@ -69,8 +59,8 @@ class Block(nn.Module):
   projects = True  # where the shape changes, the shortcut is a 1x1 convolution
 
   def convolve(self, spec, x, *, name, init=None):
-    return conv(self.method, spec.features, spec.size, spec.stride, name=name, dtype=self.dtype,
-                kernel_init=init or kernel_initializer(self.kernel_init))(x)
+    init = init or kernel_initializer(self.kernel_init)
+    return conv(self.method, spec, name=name, dtype=self.dtype, kernel_init=init)(x)
 
   def merge(self, shortcut, h, train, bias):
     """bias: whether the block has a scalar bias after the sum."""
@@ -157,7 +147,7 @@ class Stage(nn.Module):
   """
 
   block: type[Block]
-  convs: tuple[tuple[Conv, ...], ...]
+  convs: tuple[tuple[ConvSpec, ...], ...]
   method: Method
   num_blocks: int
   dtype: Any = jnp.float32

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from zeroinit import processes
 from zeroinit.errors import UserError, first_line
 
-KEPT = 2  # the one before as well, should the newest be damaged
+CHECKPOINTS_KEPT = 2  # the one before as well, should the newest be damaged
 CHECKSUMS = 'checksums.json'  # in a checkpoint's directory, written last: {file: sha256}
 RECORDS = 'metrics.jsonl'  # in it, for the lines that the run had recorded by then
 
@@ -33,30 +33,33 @@ class Checkpoints:
     passed_over: whether a damaged checkpoint has been met.
   """
 
-  def __init__(self, directory, read_only=False):
-    self.directory, self.read_only = directory, read_only
+  def __init__(self, directory):
+    self.directory = directory
     self.passed_over = False
     self._manager = None
     self._damaged = []  # steps
 
-  def save(self, step, state, records=()):
+  def save(self, step, state, records=(), still_held=lambda: None):
     """Saves a state (arrays in nested dicts) and returns when it is on disk. Raises UserError where it cannot be.
 
-    records: the lines of metrics.jsonl so far.
+    Args:
+      records: the lines of metrics.jsonl so far.
+      still_held: see `claims.claim`; what it raises leaves a checkpoint without checksums, which nobody takes for one.
     """
     try:
       with _quiet():
-        manager = self._open()
-        while self._damaged:
-          manager.delete(self._damaged.pop())
-        if step in self._steps():
+        self._remove_damaged()
+        if processes.agree(step in self._steps()):
           return  # the run went on from here and has not moved
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-        manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        self._open().save(step, args=ocp.args.StandardSave(state), force=True)
+      still_held()  # Orbax makes what directories it misses, also where the disk has gone in between
       if processes.is_first():
         *_, recorded = digests(records)
         checksums = json.dumps({RECORDS: recorded, **dict(self._checksums(step))})
         (self.directory / str(step) / CHECKSUMS).write_text(checksums)
+    except UserError:
+      raise
     except Exception as error:
       raise UserError(f'cannot save a checkpoint in {self.directory}: {_reason(error)}; what was written before is '
                       'intact, and the same command goes on from there') from error
@@ -72,23 +75,21 @@ class Checkpoints:
     Raises:
       UserError: the files are as they were written, but cannot be read.
     """
-    if not self.directory.exists():
-      return None
-    with _quiet():
-      steps = sorted(self._steps(), reverse=True)
-    for step in steps:
+    newest = None
+    for step in sorted(self._steps(), reverse=True):
       try:
         changed = self._changed(step, records)
-        if not processes.any_of(bool(changed)):
+        if processes.any_of(bool(changed)):
+          self._damaged.append(step)
+          self.passed_over = True
+          what = ', '.join(changed) or 'as another process sees it'
+          say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {what}')
+        elif newest is None:
           with _quiet():
-            return self._restore(step, sharding)
+            newest = self._restore(step, sharding)
       except Exception as error:
         raise UserError(f'cannot read {self.directory / str(step)}: {first_line(error)}') from error
-      self._damaged.append(step)
-      self.passed_over = True
-      what = ', '.join(changed) or 'as another process sees it'
-      say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {what}')
-    return None
+    return newest
 
   def close(self):
     if self._manager is not None:
@@ -98,24 +99,27 @@ class Checkpoints:
 
   def _open(self):
     if self._manager is None:
-      options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=not self.read_only, read_only=self.read_only,
-                                             cleanup_tmp_directories=not self.read_only,
-                                             enable_async_checkpointing=False)
-      # Without a handler named here the metadata of a saved tree cannot be read.
-      self._manager = ocp.CheckpointManager(self.directory, options=options,
-                                            item_handlers=ocp.StandardCheckpointHandler())
+      self._manager = ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(
+          max_to_keep=CHECKPOINTS_KEPT, cleanup_tmp_directories=True, enable_async_checkpointing=False))
     return self._manager
 
   def _steps(self):
-    try:
-      return self._open().all_steps()
-    except FileNotFoundError:  # in an object store a directory is gone with the half-written checkpoint that was in it
-      return []
+    """The steps that a directory is named by. Orbax, asked, reads metadata in them, and fails where one is damaged."""
+    names = [path.name for path in self.directory.iterdir()] if self.directory.exists() else []
+    return [int(name) for name in names if re.fullmatch('[0-9]+', name)]
+
+  def _remove_damaged(self):
+    if self._damaged:
+      self.close()  # Orbax remembers which there are
+      for step in self._damaged if processes.is_first() else ():
+        (self.directory / str(step)).rmtree()
+      processes.agree(True)  # nobody goes on before they are gone
+      self._damaged.clear()
 
   def _need_space(self, size):
     """Raises OSError before Orbax would, whose threads print much when a disk is full."""
     local = '://' not in str(self.directory)
-    if local and shutil.disk_usage(self.directory).free < size:
+    if local and shutil.disk_usage(self.directory.parent).free < size:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   def _restore(self, step, sharding):
@@ -124,14 +128,17 @@ class Checkpoints:
         return np.zeros(saved.shape, saved.dtype)
       return jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=sharding)
 
-    saved = self._open().item_metadata(step)
-    return self._open().restore(step, args=ocp.args.StandardRestore(jax.tree.map(empty, saved)))
+    directory = self.directory / str(step) / 'default'
+    with contextlib.closing(ocp.StandardCheckpointer()) as reader:
+      return reader.restore(directory, jax.tree.map(empty, reader.metadata(directory).item_metadata.tree))
 
   def _changed(self, step, records):
     """Names of the files that are not as they were written."""
     try:
       expected = json.loads((self.directory / str(step) / CHECKSUMS).read_text())
-    except (FileNotFoundError, ValueError):  # and not the OSError of a store that is out of reach for a while
+    except (FileNotFoundError, IsADirectoryError, ValueError):  # and no other OSError: a store may be out of reach
+      expected = None
+    if not isinstance(expected, dict):
       return [CHECKSUMS]  # which a kill may also have prevented
     found = dict(self._checksums(step))
     if RECORDS in expected:  # versions before had none

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 
-from zeroinit import objects, processes, runs
+from zeroinit import json_files, objects, processes
 from zeroinit.errors import UserError
 
 HEARTBEAT = 5.0  # seconds between two signs of life
@@ -137,7 +137,7 @@ def _wait_for(claims, say):
 
 def _take(claims, newest):
   """The claim after `newest`, or None where another process was quicker."""
-  runs.make_directory(claims)
+  objects.make_directory(claims)
   path = claims / ('0' if newest is None else str(int(newest.name) + 1))
   sign = {'host': socket.gethostname(), 'machine': _machine(), 'process': os.getpid(),
           'started': _started(os.getpid()), 'claim': uuid.uuid4().hex}
@@ -156,13 +156,13 @@ def _read(path):
   """The content of a claim, and what it says; None where it is only being written, or damaged."""
   content = path.read_bytes()
   try:
-    return content, runs.parse(content, path, _SIGN)
+    return content, json_files.parse(content, path, _SIGN)
   except UserError:
     return content, None
 
 
-_SIGN = {'host': runs.is_text, 'machine': runs.is_text, 'process': runs.is_count,
-         'started': lambda started: started is None or runs.is_count(started)}
+_SIGN = {'host': json_files.is_text, 'machine': json_files.is_text, 'process': json_files.is_count,
+         'started': lambda started: started is None or json_files.is_count(started)}
 
 
 def _is_alive(path):

@@ -155,7 +155,7 @@ def _parse(argv):
     rest = flags.FLAGS(argv)
     if 'config' in flags.FLAGS:
       hasattr(flags.FLAGS.config, 'lock')  # a missing file is an error only once somebody looks
-  except UserError:
+  except (UserError, BrokenPipeError):  # such as of `--help | head`
     raise
   except Exception as error:  # a config file is Python, so anything can come out of it
     raise UserError(_what_went_wrong(error)) from error
@@ -175,7 +175,7 @@ def _what_went_wrong(error):
     return f'{error.filename}:{error.lineno}: {error.msg}'
   if isinstance(error, OSError):
     return f'the config file cannot be read: {str(error).splitlines()[-1].split("to load: ")[-1].strip()}'
-  if _raised_in(error, 'config_dict.py') and isinstance(error, AttributeError):
+  if _raised_in(error, 'config_dict.py') and isinstance(error, (AttributeError, KeyError)):
     name, *near = re.findall(r'"?\b([\w.]+)\b"?', text.replace(r'\n', ' ').replace('Did you mean', ''))
     return f'the config has no field {name}' + (f"; did you mean '{near[0]}'?" if near else '')
   if "has no attribute 'get_config'" in text:
@@ -188,7 +188,8 @@ def _what_went_wrong(error):
   if 'Traceback' in text:  # of the error that came out of the file, as text
     return f'the config file fails: {last}'
   where = traceback.extract_tb(error.__traceback__)[-1]
-  return f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}'
+  elsewhere = '; run it from the top of the checkout' if getattr(error, 'name', None) == 'configs' else ''
+  return f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}{elsewhere}'
 
 
 def _flag_near(name):

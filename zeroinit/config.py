@@ -11,43 +11,6 @@ from zeroinit.errors import UserError, suggestion
 from zeroinit.layers import KERNEL_INITS
 from zeroinit.optimizer import WEIGHT_DECAY_ON
 
-# What a run must share with the ZeroInit paper's to stand beside its numbers; the rest is what the paper varies.
-# Several values where the paper does not say which. A run that is only shorter is called 'shortened', any other 'own'.
-PROTOCOLS = {
-    'cifar10': {  # ZI, sections 3 and 4
-        'network': ('wide_resnet',),
-        'kernel_init': ('he', 'lecun'),
-        'epochs': (200.0,),
-        'first_drop': (1 / 2,),
-        'drop_every': (1 / 20,),
-        'drop_by': (2.0,),
-        'plateau_epochs': (0,),
-        'momentum': (0.9,),
-        'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
-        'weight_decay_on': ('kernels',),
-        'crop': ('reflect', 'zero'),
-        'flip': (True,),
-        'dtype': ('float32',),
-    },
-    'imagenet': {  # ZI, section 5
-        'network': ('resnet50_v1', 'resnet50_v2'),
-        'bottleneck_stride': ('1x1', '3x3'),
-        'kernel_init': ('he', 'lecun'),
-        'image_size': (224,),
-        'epochs': (90.0,),
-        'first_drop': (1 / 2,),
-        'drop_every': (1 / 18,),
-        'drop_by': (2.0,),
-        'plateau_epochs': (0,),
-        'momentum': (0.9,),
-        'weight_decay': (1e-4,),
-        'weight_decay_on': ('kernels',),
-        'crop': ('random_resized',),
-        'flip': (True,),
-        'dtype': ('float32', 'bfloat16'),
-    },
-}
-
 # May differ between a run and its continuation, since they change no number.
 NOT_COMPARED = ('data_dir', 'data_workers', 'checkpoint_seconds', 'tensorboard', 'profile')
 
@@ -127,23 +90,20 @@ def described(config):
   return {**fields, 'method': {name: references.short(value) for name, value in fields['method'].items()}}
 
 
+def compared_fields(config, prefix=''):
+  """{'method.alpha': 0.0, ...} of a nested config, without the fields that change no number."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat |= compared_fields(value, f'{prefix}{name}.')
+    elif prefix + name not in NOT_COMPARED:
+      flat[prefix + name] = value
+  return flat
+
+
 def method_label(config):
   """The row's name, and the fields in which the config departs from it."""
   return methods.label(config.method.name, method_of(config))
-
-
-def protocol(config, complete):
-  """'paper', 'shortened' (the paper's in fewer epochs) or 'own': how a run's numbers may be compared.
-
-  complete: whether the data set is whole.
-  """
-  expected = PROTOCOLS.get(config.dataset)
-  if not expected or not complete:
-    return 'own'
-  departs = {field for field, values in expected.items() if config[field] not in values}
-  if departs == {'epochs'} and config.epochs < max(expected['epochs']):
-    return 'shortened'
-  return 'own' if departs else 'paper'
 
 
 def check(config):

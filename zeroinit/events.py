@@ -12,8 +12,8 @@ from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboardX.summary import hparams
 
-from zeroinit import objects, runs
-from zeroinit.config import method_label
+from zeroinit import objects
+from zeroinit.config import compared_fields, method_label
 
 FINAL = ('test_accuracy', 'test_loss', 'train_loss')  # in the row of a run that is done
 
@@ -78,6 +78,6 @@ class Events:
 
 def hyperparameters(config):
   """{name: value} of all that may tell one run from another; of the method its label."""
-  fields = runs.compared_fields(config.to_dict())
+  fields = compared_fields(config.to_dict())
   return {'method': method_label(config),
           **{name: value for name, value in fields.items() if not name.startswith('method.')}}

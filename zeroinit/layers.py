@@ -205,13 +205,31 @@ class Activation(nn.Module):
     return add_scalar(self, 'bias_after', x) if scalars and self.then_conv else x
 
 
-def conv(method, features, size, stride, *, name, dtype, kernel_init):
-  """size x size convolution, padded by (size - 1) / 2 on both sides, with a bias per channel where the method has one.
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+  """One convolution: size x size, to `features` channels. Shapes are (height, width, channels)."""
+
+  features: int
+  size: int
+  stride: int = 1
+
+  def output_shape(self, shape):
+    height, width, _ = shape
+    return -(-height // self.stride), -(-width // self.stride), self.features
+
+  def multiply_adds(self, shape):
+    """Multiplications with additions, for one image."""
+    height, width, features = self.output_shape(shape)
+    return height * width * features * self.size**2 * shape[-1]
+
+
+def conv(method, spec, *, name, dtype, kernel_init):
+  """The convolution, padded by (size - 1) / 2 on both sides, with a bias per channel where the method has one.
 
   Symmetric padding is the original's; 'SAME' would put the odd pixel of a strided convolution on the other side.
   """
-  return nn.Conv(features, (size, size), (stride, stride), padding=(size - 1) // 2, name=name, dtype=dtype,
-                 use_bias=method.biases == 'channel', kernel_init=kernel_init,
+  return nn.Conv(spec.features, (spec.size, spec.size), (spec.stride, spec.stride), padding=(spec.size - 1) // 2,
+                 name=name, dtype=dtype, use_bias=method.biases == 'channel', kernel_init=kernel_init,
                  conv_general_dilated=conv_general_dilated)
 
 
@@ -242,8 +260,23 @@ def dropout(rate, features, key, example):
   return jnp.where(keep, features / (1 - rate), 0)
 
 
-def classifier(method, num_classes, kernel_init, *, name):
-  """Linear layer. It has a bias wherever the method has any bias or norm: 'none' is a network without any."""
-  linear = kernel_initializer('lecun' if kernel_init == 'he' else kernel_init)  # no ReLU follows, so no factor 2
-  return nn.Dense(num_classes, name=name, use_bias=method.norm != 'none' or method.biases != 'none',
-                  kernel_init=ZEROS if method.zero_init else linear)
+def classify(net, x, train, example, *, scalar_bias=False):
+  """Logits, at least float32: the mean over positions, (+ scalar bias), dropout, and a linear layer.
+
+  The linear layer has a bias wherever the method has any bias or norm: 'none' is a network without any.
+
+  Args:
+    net: the flax module that is being built, which has a method, num_classes and kernel_init.
+    x: [batch, height, width, channels].
+    train, example: see `ResNet`.
+    scalar_bias: whether the scalar has its place here, as in Fixup's V1.
+  """
+  method = net.method
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+  if scalar_bias:
+    x = add_scalar(net, 'pooled_bias', x)
+  if train and method.dropout:
+    x = dropout(method.dropout, x, net.make_rng('dropout'), jnp.arange(len(x)) if example is None else example)
+  linear = kernel_initializer('lecun' if net.kernel_init == 'he' else net.kernel_init)  # no ReLU follows: no factor 2
+  return nn.Dense(net.num_classes, name='classifier', use_bias=method.norm != 'none' or method.biases != 'none',
+                  kernel_init=ZEROS if method.zero_init else linear)(x)

@@ -97,6 +97,25 @@ def check_reachable(path):
       raise UserError(f'cannot reach {path}: {_reason(error, path)}') from error
 
 
+def absolute(workdir):
+  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it is
+  empty, or leads nowhere.
+  """
+  if not str(workdir):
+    raise UserError('the workdir is empty; say where to keep what is made: --workdir=runs/NAME')
+  path = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+  check_reachable(path)
+  return path
+
+
+def make_directory(workdir):
+  """Makes a workdir, where there is none. Raises UserError where it cannot be made."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot make workdir {workdir}: {error.strerror or error}') from error
+
+
 def _link(path, content):
   """Writes aside and gives that file its name as a second one, which fails where the name is taken."""
   with _beside(path, content) as beside:

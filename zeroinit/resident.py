@@ -9,16 +9,15 @@ import jax
 import numpy as np
 from jax import lax
 
-from zeroinit import batch as batches
-from zeroinit import compiling
+from zeroinit import batches, compiling
 from zeroinit.recipe import is_deterministic
 from zeroinit.step import restart_sums, train_step
 
 
 class Resident:
-  """Trains and scores on a `data.Dataset`, for `train`."""
+  """The `feed.Feed` of a `data.Dataset`."""
 
-  waited = None  # there is nothing to wait for
+  waited = None
 
   def __init__(self, recipe, dataset, eval_batch_size):
     self._recipe = recipe
@@ -26,15 +25,12 @@ class Resident:
     self._test_set = in_batches(recipe, dataset.test_images, dataset.test_labels, eval_batch_size)
 
   def train(self, state, until):
-    """Updates up to step `until`, which must not lie beyond the epoch's end; the state is given up."""
     return train_steps(self._recipe, state, *self._train_set, until=until)
 
   def compile(self, state):
-    """The state as it was given, when the program of the updates has been compiled."""
     return self.train(state, int(state.step))
 
   def test_batches(self):
-    """(images, labels) for `step.score`, on the devices."""
     return self._test_set
 
   def close(self):

@@ -8,18 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Conv, Stage, basic, bottleneck, projection
+from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck, projection
 from zeroinit.errors import UserError
-from zeroinit.layers import (
-  KERNEL_INITS,
-  Activation,
-  add_scalar,
-  classifier,
-  conv,
-  dropout,
-  kernel_initializer,
-  normalize,
-)
+from zeroinit.layers import KERNEL_INITS, Activation, ConvSpec, classify, conv, kernel_initializer, normalize
 from zeroinit.methods import Method
 
 
@@ -46,7 +37,7 @@ class ResNet(nn.Module, kw_only=True):
 
   # Each network has a title, `stages` (of every stage, for every block, the convolutions of its branch), and of these:
   block = BlockV2  # decides whether the stem and the head are those of V1 or V2
-  stem = Conv(16, 3)
+  stem = ConvSpec(16, 3)
   pools = False  # whether the stem ends with a 3x3 max pool of stride 2
 
   def __post_init__(self):
@@ -63,7 +54,7 @@ class ResNet(nn.Module, kw_only=True):
     """Multiplications with additions in convolutions and classifier, for one image (height, width, channels)."""
     total, shape = self.stem.multiply_adds(image_shape), self.stem.output_shape(image_shape)
     if self.pools:
-      shape = Conv(shape[-1], 3, 2).output_shape(shape)
+      shape = ConvSpec(shape[-1], 3, 2).output_shape(shape)
     for stage in self.stages:
       for convs in stage:
         projected = projection(convs, shape[-1])
@@ -78,7 +69,7 @@ class ResNet(nn.Module, kw_only=True):
     """Numbers in the outputs of the convolutions of all branches, for one image (height, width, channels)."""
     total, shape = 0, self.stem.output_shape(image_shape)
     if self.pools:
-      shape = Conv(shape[-1], 3, 2).output_shape(shape)
+      shape = ConvSpec(shape[-1], 3, 2).output_shape(shape)
     for spec in (spec for stage in self.stages for convs in stage for spec in convs):
       shape = spec.output_shape(shape)
       total += math.prod(shape)
@@ -98,8 +89,7 @@ class ResNet(nn.Module, kw_only=True):
       float32 [batch, num_classes].
     """
     method, before = self.method, self.block is BlockV2  # activation before the branches, or after them
-    x = conv(method, self.stem.features, self.stem.size, self.stem.stride, name='stem', dtype=self.dtype,
-             kernel_init=kernel_initializer(self.kernel_init))(images)
+    x = conv(method, self.stem, name='stem', dtype=self.dtype, kernel_init=kernel_initializer(self.kernel_init))(images)
     if not before:
       x = Activation(method.inner, then_conv=False, name='stem_relu')(x, train)
     if self.pools:
@@ -111,12 +101,7 @@ class ResNet(nn.Module, kw_only=True):
       x = Activation(method, name='relu')(x, train)
     elif method.last_norm_only:
       x = normalize(method, x, train, name='norm')
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
-    if not before and method.biases == 'scalar':
-      x = add_scalar(self, 'pooled_bias', x)
-    if train and method.dropout:
-      x = dropout(method.dropout, x, self.make_rng('dropout'), jnp.arange(len(x)) if example is None else example)
-    return classifier(method, self.num_classes, self.kernel_init, name='classifier')(x)
+    return classify(self, x, train, example, scalar_bias=not before and method.biases == 'scalar')
 
 
 SMALL = ((16, 1), (32, 2), (64, 2))  # stages of the networks for small images: channels, and stride
@@ -187,7 +172,7 @@ class ResNet50(ResNet, kw_only=True):
   num_classes: int = 1000
   bottleneck_stride: str = '1x1'
 
-  stem = Conv(64, 7, 2)
+  stem = ConvSpec(64, 7, 2)
   pools = True
 
   def __post_init__(self):

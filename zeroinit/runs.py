@@ -3,25 +3,17 @@
 Where its method has a function of one's own, the file of that lies beside config.json.
 
 Every file is put in place whole, so a reader never sees half of one, whenever the run is killed.
-Numbers that are not finite are null in JSON.
 """
 
 import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import json
-import math
-import os
-import platform
-import subprocess
-import sys
 
 from etils import epath
 
-from zeroinit import methods, objects, own, processes
+from zeroinit import environment, json_files, methods, objects, own, processes
 from zeroinit.checkpoints import Checkpoints, digests
-from zeroinit.config import NOT_COMPARED, base_config, check, described, method_of
+from zeroinit.config import base_config, check, compared_fields, described, method_of
 from zeroinit.errors import UserError, first_line
 from zeroinit.recipe import network
 
@@ -37,22 +29,22 @@ class Run:
     checkpoints: see `zeroinit.checkpoints`.
   """
 
-  def __init__(self, workdir, read_only=False):
+  def __init__(self, workdir):
     """Raises UserError where workdir is something else than a directory, or metrics.jsonl is damaged."""
-    self.workdir = absolute(workdir)
+    self.workdir = objects.absolute(workdir)
     if self.workdir.exists() and not self.workdir.is_dir():
       raise UserError(f'workdir {self.workdir} is a file; it must be a directory, or not exist yet')
-    self.checkpoints = Checkpoints(self.workdir / 'checkpoints', read_only)
+    self.checkpoints = Checkpoints(self.workdir / 'checkpoints')
     self.read()
 
   def read(self):
     """Reads metrics.jsonl."""
     metrics = self.workdir / 'metrics.jsonl'
     lines = metrics.read_bytes().splitlines() if metrics.exists() else []
-    self.records = [checked(parse(line, metrics, RECORD), metrics, IF_THERE) for line in lines]
+    self.records = [json_files.checked(json_files.parse(line, metrics, RECORD), metrics, IF_THERE) for line in lines]
     steps = [record['step'] for record in self.records]
     if steps != sorted(set(steps)):
-      raise damaged(metrics, 'its steps do not grow')
+      raise json_files.damaged(metrics, 'its steps do not grow')
 
   def take_over(self):
     """To be called by a new holder: who held the run before cannot put records in place any more, and these are read.
@@ -80,7 +72,7 @@ class Run:
         if (self.workdir / left).exists():
           raise UserError(f'{self.workdir} holds {left} of a run whose config.json is gone; use another --workdir')
     else:
-      there, here = parse(path.read_bytes(), path), described(config)
+      there, here = described(read_config(path)), described(config)
       differences = list(_differences(compared_fields(there), compared_fields(here)))
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
@@ -100,20 +92,20 @@ class Run:
     """
     path = self.workdir / 'config.json'
     if path.exists():
-      saved = parse(path.read_bytes(), path)
+      saved = json_files.parse(path.read_bytes(), path)
       if saved.get('data') != data:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
       return saved.get('threads')
-    make_directory(self.workdir)
+    objects.make_directory(self.workdir)
     if processes.is_first():
       for name, text in method_of(config).code:
         objects.replace(self.workdir / name, text)
-      write_json(path, {'data': data, 'threads': threads(), **described(config)})
-    return threads()
+      json_files.write(path, {'data': data, 'threads': environment.threads(), **described(config)})
+    return environment.threads()
 
-  def save(self, step, state):
-    """Saves a checkpoint, which goes with the records so far. Raises UserError where it cannot be."""
-    self.checkpoints.save(step, state, self._lines())
+  def save(self, step, state, still_held=lambda: None):
+    """Saves a checkpoint, which goes with the records so far: see `Checkpoints.save`."""
+    self.checkpoints.save(step, state, self._lines(), still_held)
 
   def restore(self, sharding, say):
     """The state of the newest checkpoint that is whole and goes with the records: see `Checkpoints.restore`."""
@@ -121,7 +113,7 @@ class Run:
 
   def record(self, record, still_held=lambda: None):
     """Adds one evaluation to metrics.jsonl. still_held: see `claims.claim`."""
-    self.records.append(finite(record))
+    self.records.append(json_files.finite(record))
     self._write_metrics(still_held)
 
   def cut(self, step):
@@ -137,10 +129,10 @@ class Run:
     Returns:
       What was written.
     """
-    result = finite(result)
+    result = json_files.finite(result)
     result |= {'checksums': {'metrics.jsonl': self._digest(), 'result.json': _checksum(result)}}
     if processes.is_first():
-      objects.create(self.workdir / 'result.json', _json(result))
+      objects.create(self.workdir / 'result.json', json_files.text(result))
     return result
 
   def _lines(self):
@@ -158,17 +150,6 @@ class Run:
       still_held()
 
 
-def absolute(workdir):
-  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it
-  is empty, or leads nowhere.
-  """
-  if not str(workdir):
-    raise UserError('the workdir is empty; say where to keep what is made: --workdir=runs/NAME')
-  path = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
-  objects.check_reachable(path)
-  return path
-
-
 def need_same_code(code, directory):
   """Raises UserError where a directory holds another version of a file of functions. code: of a Method."""
   for name, text in code:
@@ -178,26 +159,18 @@ def need_same_code(code, directory):
                       'another --workdir, or undo the change')
 
 
-def make_directory(workdir):
-  """Makes a workdir, where there is none. Raises UserError where it cannot be made."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'cannot make workdir {workdir}: {error.strerror or error}') from error
-
-
 def read_result(workdir):
   """What the result.json of a run holds, or None where there is none. Raises UserError where it is damaged."""
   path = epath.Path(workdir) / 'result.json'
   if not path.exists():
     return None
-  result = checked(parse(path.read_bytes(), path, RESULT), path, IF_THERE)
+  result = json_files.checked(json_files.parse(path.read_bytes(), path, RESULT), path, IF_THERE)
   if result.get('checksums', {}).get('result.json', _checksum(result)) != _checksum(result):
-    raise damaged(path, 'it is not as the run wrote it')
+    raise json_files.damaged(path, 'it is not as the run wrote it')
   if result['status'] == 'done':
     lacking = [name for name in OF_DONE if result.get(name) is None]
     if lacking:
-      raise damaged(path, f'its status is done, and it lacks {", ".join(lacking)}')
+      raise json_files.damaged(path, f'its status is done, and it lacks {", ".join(lacking)}')
   return result
 
 
@@ -212,7 +185,7 @@ def load(workdir):
 
   Where the method has a function of its user's, its file in the workdir is executed.
   """
-  run = Run(workdir, read_only=True)
+  run = Run(workdir)
   path = run.workdir / 'config.json'
   if not path.exists():
     raise UserError(f'{run.workdir} is not the directory of a run: it holds no config.json')
@@ -227,7 +200,7 @@ def load(workdir):
 
 def read_config(path):
   """The config in a config.json. Raises UserError where the file is damaged or from another version."""
-  saved = parse(epath.Path(path).read_bytes(), path)
+  saved = json_files.parse(epath.Path(path).read_bytes(), path)
   try:
     name = saved['method']['name']
     config = base_config(name if name in methods.METHODS else 'none')  # a row of one's own: its values are all there
@@ -244,148 +217,26 @@ def read_config(path):
   return config
 
 
-def write_json(path, value):
-  """Writes a JSON file whole. Raises UserError where it cannot be written."""
-  objects.replace(path, _json(value))
-
-
 def _checksum(result):
   """sha256 of a result, whatever the order and layout of its fields."""
   fields = {name: value for name, value in result.items() if name != 'checksums'}
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def _json(value):
-  return json.dumps(finite(value), indent=2, allow_nan=False) + '\n'
-
-
-def parse(content, path, needs=None):
-  """The JSON object in some bytes, which must have the fields `needs`; see `checked`.
-
-  Raises:
-    UserError: it is none, or not as it must be; the message names the file.
-  """
-  try:
-    value = json.loads(content.decode(), parse_constant=_no_number, parse_float=_number, object_pairs_hook=_each_once)
-    if b'\\ud' in content.lower():
-      json.dumps(value, ensure_ascii=False).encode()  # half a character can be written in JSON, but not shown
-    if not isinstance(value, dict):
-      raise ValueError('not an object')
-  except (ValueError, RecursionError) as error:
-    raise damaged(path, first_line(error)) from error
-  missing = [name for name in needs or {} if name not in value]
-  if missing:
-    raise damaged(path, f'it lacks {", ".join(missing)}')
-  return checked(value, path, needs or {})
-
-
-def checked(value, path, fields):
-  """The JSON object, if what it has of `fields`, {name: condition}, holds. Raises UserError, naming file and field."""
-  for name, holds in fields.items():
-    if name in value and not holds(value[name]):
-      raise damaged(path, f'its {name} is {value[name]!r}')
-  return value
-
-
-def damaged(path, reason):
-  """The UserError about a file that is not as it was written."""
-  return UserError(f'{path} is damaged: {reason}; delete it, or use another --workdir')
-
-
-def is_text(value):
-  return isinstance(value, str)
-
-
-def is_number(value):
-  """Whether a value out of a JSON file is a number; true and false are none."""
-  return type(value) in (int, float) and abs(value) <= sys.float_info.max
-
-
-def is_count(value):
-  """Whether it is a whole number, not negative, such as a device can count."""
-  return type(value) is int and 0 <= value < 2**63
-
-
-def is_share(value):
-  """Whether it is a number from 0 to 1."""
-  return is_number(value) and 0 <= value <= 1
-
-
 # What every record, every result, and every result of a run that has not diverged must hold.
-RECORD = {'step': is_count, 'seconds': is_number}
-RESULT = {'status': lambda status: status in ('done', 'diverged'), 'steps': is_count, 'test_accuracy': lambda _: True}
+RECORD = {'step': json_files.is_count, 'seconds': json_files.is_number}
+RESULT = {'status': lambda status: status in ('done', 'diverged'), 'steps': json_files.is_count,
+          'test_accuracy': lambda _: True}
 OF_DONE = ('test_accuracy', 'train_loss')
 # And those that may be missing, where an earlier version wrote it.
 IF_THERE = {
     **dict.fromkeys(('test_accuracy', 'test_top5_accuracy', 'train_accuracy', 'best_test_accuracy'),
-                    lambda value: value is None or is_share(value)),
-    **dict.fromkeys(('train_loss', 'test_loss', 'seconds'), lambda value: value is None or is_number(value)),
-    **dict.fromkeys(('data', 'dataset', 'device', 'protocol', 'method'), is_text),
+                    lambda value: value is None or json_files.is_share(value)),
+    **dict.fromkeys(('train_loss', 'test_loss', 'seconds'), lambda value: value is None or json_files.is_number(value)),
+    **dict.fromkeys(('data', 'dataset', 'device', 'protocol', 'method'), json_files.is_text),
     **dict.fromkeys(('versions', 'checksums'),
-                    lambda value: isinstance(value, dict) and all(map(is_text, value.values()))),
+                    lambda value: isinstance(value, dict) and all(map(json_files.is_text, value.values()))),
 }
-
-
-def _number(text):
-  value = float(text)
-  if not math.isfinite(value):
-    raise ValueError(f'{text[:20]} is no number')
-  return value
-
-
-def _no_number(text):
-  raise ValueError(f'{text} is no number')
-
-
-def _each_once(pairs):
-  value = dict(pairs)
-  if len(value) < len(pairs):
-    raise ValueError('a field is there twice')
-  return value
-
-
-def compared_fields(config, prefix=''):
-  """{'method.alpha': 0.0, ...} of a nested config, without the fields that change no number."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, dict):
-      flat |= compared_fields(value, f'{prefix}{name}.')
-    elif prefix + name not in (*NOT_COMPARED, *BESIDE_CONFIG):
-      flat[prefix + name] = value
-  return flat
-
-
-def finite(value):
-  """The value with every number that is not finite replaced by None, as JSON has none."""
-  if isinstance(value, dict):
-    return {name: finite(item) for name, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [finite(item) for item in value]
-  return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def environment(devices):
-  """What else a number may depend on: the devices used, CPU threads, versions, and the code's revision."""
-  names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-  return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads(),
-          'versions': versions, 'git_revision': git_revision()}
-
-
-def threads():
-  """CPU threads that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()  # macOS has none
-
-
-@functools.cache
-def git_revision():
-  """The revision of this code, with '-dirty' where files have changed since; None outside a git checkout."""
-  here = os.path.dirname(__file__)
-  git = ['git', '-C', here, 'describe', '--always', '--dirty', '--exclude=*', '--abbrev=40']
-  try:
-    return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-  except (OSError, subprocess.SubprocessError):
-    return None
 
 
 def _differences(there, here):

@@ -9,7 +9,7 @@ import math
 import statistics
 
 BETTER = {'test_accuracy': max, 'train_loss': min}  # the metrics that have an optimal rate, and which value is better
-KEPT = 12 / 15
+KEPT_SHARE = 12 / 15
 CHANCE = 0.1  # test accuracy of guessing
 
 
@@ -50,7 +50,7 @@ class Choice:
 
 def kept(runs):
   """How many of so many runs are kept: 12 of 15, and in proportion of other numbers, at least one."""
-  return max(1, round(KEPT * runs))
+  return max(1, round(KEPT_SHARE * runs))
 
 
 def score(learning_rate, values, metric, chance=CHANCE):

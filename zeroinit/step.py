@@ -14,8 +14,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from zeroinit import batch as batches
-from zeroinit import compiling
+from zeroinit import batches, compiling
 from zeroinit.optimizer import heavy_ball, l2_penalty
 from zeroinit.recipe import is_deterministic
 
@@ -74,7 +73,7 @@ _init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={'xla_ba
 def train_step(recipe, state, batch):
   """One update by the mean cross-entropy of the batch plus L2: v <- momentum * v + gradient, w <- w - rate * v.
 
-  batch: see `zeroinit.batch`; its arrays are [micro_batches, batch / micro_batches, ...].
+  batch: see `zeroinit.batches`; its arrays are [micro_batches, batch / micro_batches, ...].
   """
   (cross_entropy, accuracy), gradient, batch_stats = _gradient(recipe, state, batch)
   l2, l2_gradient = jax.value_and_grad(l2_penalty)(state.params, recipe.weight_decay, recipe.weight_decay_on)
@@ -133,6 +132,26 @@ def score(recipe, state, images, labels):
   hits = (first_five == label[:, None]) & jnp.isfinite(logits).all(-1, keepdims=True)
   sums = [jnp.where(counts, x, 0).sum() for x in (hits[:, 0], hits.any(-1), cross_entropy)]
   return lax.with_sharding_constraint(sums, recipe.replicated)
+
+
+def evaluate(recipe, state, test_batches, examples, stopping=lambda: 0):
+  """Accuracy, top-5 accuracy and mean cross-entropy on a test set.
+
+  Args:
+    test_batches: iterable of what `score` takes; examples: how many images count in them.
+    stopping: asked after every batch whether to give up.
+
+  Returns:
+    Three floats; None where it was given up.
+  """
+  correct, within_five, cross_entropy = 0, 0, 0.0
+  for images, labels in test_batches:
+    scores = score(recipe, state, images, labels)
+    correct, within_five = correct + int(scores[0]), within_five + int(scores[1])
+    cross_entropy += float(scores[2])
+    if stopping():
+      return None
+  return correct / examples, within_five / examples, cross_entropy / examples
 
 
 def restart_sums(recipe, state, until):

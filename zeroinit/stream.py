@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from zeroinit import compiling, loader, runs
+from zeroinit import compiling, environment, loader
 from zeroinit.recipe import is_deterministic
 from zeroinit.step import restart_sums, train_step
 
@@ -20,17 +20,13 @@ BATCHES_AHEAD = 2  # on the devices, besides the one that is trained on
 
 
 class Stream:
-  """Trains and scores on a `data.StreamedDataset`, for `train`.
-
-  Attributes:
-    waited: seconds in which the devices had no update to do because its batch was not there yet; may be set to 0.
-  """
+  """The `feed.Feed` of a `data.StreamedDataset`."""
 
   def __init__(self, recipe, dataset, config, step):
     """step: the first update that will be asked for."""
     self._recipe, self._dataset = recipe, dataset
     self._settings = {'size': config.image_size, 'num_classes': recipe.net.num_classes,
-                      'workers': config.data_workers or runs.threads()}
+                      'workers': config.data_workers or environment.threads()}
     self._eval_batch_size = -(-min(config.eval_batch_size, len(dataset.test)) // recipe.mesh.size) * recipe.mesh.size
     parts, sharding = (recipe.micro_batches, recipe.batch_size // recipe.micro_batches), recipe.divided(axis=1)
     here = _rows_here(sharding, parts, axis=1)
@@ -43,7 +39,6 @@ class Stream:
     self.waited = 0.0
 
   def train(self, state, until):
-    """Updates up to step `until`; the state is given up. Raises UserError where an image cannot be read."""
     for _ in range(int(state.step), until):
       if not self._batches.ready():
         jax.block_until_ready(state)  # until then the devices have work
@@ -54,11 +49,9 @@ class Stream:
     return state
 
   def compile(self, state):
-    """The state as it was given, when the program of an update has been compiled, and the first batch is there."""
     return train_on(self._recipe, state, self._batches.first(), int(state.step))
 
   def test_batches(self):
-    """(images, labels) for `step.score`, on the devices; the last is filled up, so that each image counts once."""
     sharding = self._recipe.divided()
     rows = _rows_here(sharding, (self._eval_batch_size,), axis=0)
     drawn = loader.test_batches(self._dataset.test, batch_size=self._eval_batch_size, rows=rows, **self._settings)

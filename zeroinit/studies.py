@@ -12,14 +12,16 @@ import re
 from etils import epath
 from ml_collections import ConfigDict
 
-from zeroinit import claims, data, objects, own, runs
-from zeroinit.config import check, method_label, method_of, protocol
+from zeroinit import claims, data, json_files, objects, own, runs
+from zeroinit.config import check, compared_fields, method_label, method_of
 from zeroinit.errors import UserError, first_line, suggestion
+from zeroinit.protocol import protocol
 from zeroinit.recipe import image_shape, network, schedule
 
 # Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
 # the learning rate is tuned for each setting apart.
 TUNED_OVER = ('learning_rate', 'seed')
+ALWAYS_STATED = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs')  # by a cell, whatever its study varies
 STUDIES = 'configs/studies.py'
 
 
@@ -32,7 +34,7 @@ class Cell:
     config: the config file, and after a colon its argument.
     overrides: {field: value}, as flags would give them.
     method: name of the row and what departs from it.
-    network, dataset: titles.
+    network: its title; dataset: its name, a file of zeroinit/data.
     fields: {field: value} of the config, those that a table may name.
     program: what tells its compiled program from others.
     protocol: 'paper', 'shortened' or 'own', if the data set is whole.
@@ -132,17 +134,17 @@ class Study:
             if cell.identity in left and claims.holder(self.directory(cell)) is not None}
 
   def failures(self):
-    """{identity: message} of the cells that could not be trained, for a reason that is not the user's."""
+    """{identity: message} of the cells whose last attempt ended with an error, be it of a node or in their config."""
     found = {}
     for path in self.workdir.glob('cells/*/failure.json'):
       with contextlib.suppress(FileNotFoundError):  # just forgotten by another launcher
-        found[path.parent.name] = runs.parse(path.read_bytes(), path, {'message': runs.is_text})['message']
+        found[path.parent.name] = json_files.parse(path.read_bytes(), path, {'message': json_files.is_text})['message']
     return found
 
   def fail(self, cell, message):
     """Says that a cell could not be trained; workers pass it over until the failures are forgotten."""
-    runs.make_directory(self.directory(cell))
-    runs.write_json(self.directory(cell) / 'failure.json', {'message': message})
+    objects.make_directory(self.directory(cell))
+    json_files.write(self.directory(cell) / 'failure.json', {'message': message})
 
   def forget_failures(self):
     """Lets workers try the failed cells again."""
@@ -179,15 +181,15 @@ class Study:
 
 def load_study(workdir):
   """The study in a directory. Raises UserError where there is none, or its manifest is damaged."""
-  workdir = runs.absolute(workdir)
+  workdir = objects.absolute(workdir)
   path = workdir / 'manifest.json'
   if not path.exists():
     raise UserError(f'{workdir} holds no study: it has no manifest.json')
-  manifest = runs.parse(path.read_bytes(), path, {
-      'study': runs.is_text, 'document': runs.is_text, 'cells': lambda cells: isinstance(cells, list)})
+  manifest = json_files.parse(path.read_bytes(), path, {
+      'study': json_files.is_text, 'document': json_files.is_text, 'cells': lambda cells: isinstance(cells, list)})
   cells = tuple(_read_cell(cell, path) for cell in manifest['cells'])
   if len({cell.identity for cell in cells}) < len(cells):
-    raise runs.damaged(path, 'a cell is there twice')
+    raise json_files.damaged(path, 'a cell is there twice')
   return Study(workdir, manifest['study'], manifest['document'], cells)
 
 
@@ -195,22 +197,22 @@ def _read_cell(described, path):
   """A Cell as the manifest has it. Its identity and program become names of files, so they must be plain names."""
   try:
     cell = Cell(**{name: value for name, value in described.items() if name != 'index'})
-    runs.checked(vars(cell), path, _OF_A_CELL)
-    runs.checked(cell.fields, path, dict.fromkeys(cell.fields, _is_scalar) | _OF_FIELDS)
-    lacking = {'learning_rate', 'seed', 'batch_size', 'epochs', 'weight_decay'} - cell.fields.keys()
+    json_files.checked(vars(cell), path, _OF_A_CELL)
+    json_files.checked(cell.fields, path, dict.fromkeys(cell.fields, _is_scalar) | _OF_FIELDS)
+    lacking = {*ALWAYS_STATED, *TUNED_OVER} - cell.fields.keys()
     if lacking:
-      raise runs.damaged(path, f'a cell lacks {", ".join(sorted(lacking))}')
+      raise json_files.damaged(path, f'a cell lacks {", ".join(sorted(lacking))}')
   except (TypeError, AttributeError) as error:
     raise UserError(f'{path} is not the manifest of a study of this version: {first_line(error)}') from error
   return cell
 
 
 def _is_scalar(value):
-  return value is None or isinstance(value, (str, bool)) or runs.is_number(value)
+  return value is None or isinstance(value, (str, bool)) or json_files.is_number(value)
 
 
 def _is_amount(value):
-  return runs.is_number(value) and value >= 0
+  return json_files.is_number(value) and value >= 0
 
 
 def _is_map(value):
@@ -218,16 +220,16 @@ def _is_map(value):
 
 
 _OF_A_CELL = {
-    'identity': lambda value: runs.is_text(value) and re.fullmatch(r'[\w.-]*\w[\w.-]*', value),
-    'program': lambda value: runs.is_text(value) and re.fullmatch(r'\w*', value),
-    **dict.fromkeys(('config', 'method', 'network', 'dataset', 'protocol'), runs.is_text),
+    'identity': lambda value: json_files.is_text(value) and re.fullmatch(r'[\w.-]*\w[\w.-]*', value),
+    'program': lambda value: json_files.is_text(value) and re.fullmatch(r'\w*', value),
+    **dict.fromkeys(('config', 'method', 'network', 'dataset', 'protocol'), json_files.is_text),
     **dict.fromkeys(('overrides', 'fields'), _is_map),
     **dict.fromkeys(('whole_epochs', 'flop', 'images'), _is_amount),
 }
 _OF_FIELDS = {
-    'learning_rate': lambda value: runs.is_number(value) and value > 0,
-    'batch_size': lambda value: runs.is_count(value) and value > 0,
-    **dict.fromkeys(('seed', 'depth', 'width'), runs.is_count),
+    'learning_rate': lambda value: json_files.is_number(value) and value > 0,
+    'batch_size': lambda value: json_files.is_count(value) and value > 0,
+    **dict.fromkeys(('seed', 'depth', 'width'), json_files.is_count),
     **dict.fromkeys(('epochs', 'weight_decay', 'drop_by', 'drop_every', 'first_drop'), _is_amount),
 }
 
@@ -241,7 +243,7 @@ def begin(workdir, name, document, cells):
   Raises:
     UserError: the directory holds another study, one of other settings, or another version of a function of one's own.
   """
-  workdir = runs.absolute(workdir)
+  workdir = objects.absolute(workdir)
   there = load_study(workdir) if (workdir / 'manifest.json').exists() else Study(workdir, name, document, ())
   before = {cell.identity for cell in there.cells}
   new = [cell for cell in cells if cell.identity not in before]
@@ -256,7 +258,7 @@ def begin(workdir, name, document, cells):
     return there
   study = Study(workdir, name, document, (*there.cells, *new))
   listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(study.cells)]
-  runs.write_json(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
+  json_files.write(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
   return study
 
 
@@ -272,7 +274,7 @@ def _copy_files(cells, directory):
         raise UserError(f'the study has two files called {name}, such as {file}; give one another name')
     code |= functions
   runs.need_same_code(code.items(), directory)
-  runs.make_directory(directory)
+  objects.make_directory(directory)
   for name, text in copies.items():
     objects.replace(directory / name, text)
 
@@ -357,7 +359,7 @@ def _with_axis(pairs, field, values):
     by_config.setdefault(config, []).append(overrides)
   replaced = []
   for config, swept in by_config.items():
-    default = runs.compared_fields(load_config(config, {}).to_dict()).get(field)
+    default = compared_fields(load_config(config, {}).to_dict()).get(field)
     for value in values:
       having = [overrides for overrides in swept if overrides.get(field, default) == value]
       replaced += [(config, {**overrides, field: value}) for overrides in having or swept]
@@ -378,9 +380,8 @@ def make_cell(config_file, overrides, named=()):
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
   images = steps * config.batch_size
-  there = runs.compared_fields(config.to_dict())
-  names = dict.fromkeys(('depth', 'width', 'batch_size', 'weight_decay', 'epochs', *sorted({*named, *overrides}),
-                         *TUNED_OVER))
+  there = compared_fields(config.to_dict())
+  names = dict.fromkeys((*ALWAYS_STATED, *sorted({*named, *overrides}), *TUNED_OVER))
   fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
               network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
@@ -434,7 +435,7 @@ def load_config(config_file, overrides):
       place = place.get(group) if isinstance(place, ConfigDict) else None
     if not isinstance(place, ConfigDict) or field not in place or name in ('method', 'method.name'):
       raise UserError(f'{config_file} has no field {name}'
-                      + suggestion(name, runs.compared_fields(config.to_dict())))
+                      + suggestion(name, compared_fields(config.to_dict())))
     try:
       place[field] = value
     except (TypeError, ValueError, OverflowError) as error:
@@ -457,5 +458,5 @@ def _digest(config, without=()):
   method = {'name': config.method.name, **dataclasses.asdict(method_of(config))}
   code = {name: own.substance(text) for name, text in method.pop('code')}
   described = {**config.to_dict(), 'method': method | ({'code': code} if code else {})}
-  fields = {name: value for name, value in runs.compared_fields(described).items() if name not in without}
+  fields = {name: value for name, value in compared_fields(described).items() if name not in without}
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]

@@ -9,17 +9,17 @@ import flax
 import jax
 from clu import parameter_overview
 
-from zeroinit import claims, data, processes, runs
-from zeroinit.config import check, described, method_label, method_of, notes, protocol
+from zeroinit import claims, data, environment, processes, runs
+from zeroinit.config import check, compared_fields, described, method_label, method_of, notes
 from zeroinit.errors import UserError
+from zeroinit.feed import make_feed
 from zeroinit.layers import initial_alpha
 from zeroinit.optimizer import plateau_factor
 from zeroinit.progress import Progress
+from zeroinit.protocol import protocol
 from zeroinit.recipe import make_recipe, try_functions
-from zeroinit.resident import Resident
 from zeroinit.resnet import alphas
-from zeroinit.step import init_state, means, score
-from zeroinit.stream import Stream
+from zeroinit.step import evaluate, init_state, means
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
 _OUTCOME = ('test_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy', 'train_l2',
@@ -53,7 +53,7 @@ def train(config, workdir, overrides=None, evaluated=None):
   """
   check(config)
   run = runs.Run(workdir)
-  processes.need_alike([str(run.workdir), runs.compared_fields(described(config)), method_of(config).code],
+  processes.need_alike([str(run.workdir), compared_fields(described(config)), method_of(config).code],
                        'settings or workdirs')
   run.compare(config)
   if not processes.agree(bool(run.result)):
@@ -96,8 +96,9 @@ class _Training:
     threads = self.run.begin(self.config, self.dataset.title)
     with contextlib.ExitStack() as self.closing:
       self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
-      if threads not in (runs.threads(), None):
-        self.progress.say(f'begun with {threads} CPU threads, going on with {runs.threads()}: the last bits may differ')
+      if threads not in (environment.threads(), None):
+        self.progress.say(f'begun with {threads} CPU threads, going on with {environment.threads()}: the last bits may '
+                          'differ')
       self._start()
       while not self.state.diverged:
         if self.step in self.evaluations and not self._evaluated():
@@ -144,10 +145,7 @@ class _Training:
       self.events = self.closing.enter_context(Events(self.run.workdir, self.step, config))
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0
 
-    if isinstance(dataset, data.StreamedDataset):
-      self.feed = Stream(recipe, dataset, config, self.step)
-    else:
-      self.feed = Resident(recipe, dataset, config.eval_batch_size)
+    self.feed = make_feed(recipe, dataset, config, self.step)
     self.closing.callback(self.feed.close)
     self.progress.doing('compiling')
     compiling = time.monotonic()
@@ -193,23 +191,18 @@ class _Training:
   def _evaluate(self):
     """Scores the test set and writes the record of this step, unless asked to stop before the end."""
     self.progress.doing('evaluating')
-    correct, within_five, cross_entropy = 0, 0, 0.0
-    for images, labels in self.feed.test_batches():
-      scores = score(self.recipe, self.state, images, labels)
-      correct, within_five = correct + int(scores[0]), within_five + int(scores[1])
-      cross_entropy += float(scores[2])
-      if self._stopping():
-        return
-    examples = self.dataset.test_examples
+    measured = evaluate(self.recipe, self.state, self.feed.test_batches(), self.dataset.test_examples, self._stopping)
+    if measured is None:
+      return
+    accuracy, top5_accuracy, cross_entropy = measured
     record = {
         'step': self.step, 'epoch': self.step / self.schedule.steps_per_epoch, **self._train_means(),
-        'test_accuracy': correct / examples, 'test_loss': cross_entropy / examples,
-        'learning_rate': self._rate(),
+        'test_accuracy': accuracy, 'test_loss': cross_entropy, 'learning_rate': self._rate(),
         'images_per_second': self.images / self.images_seconds if self.images else None,
         'seconds': self.seconds_before + time.monotonic() - self.began,
     }
     if self._many_classes:
-      record['test_top5_accuracy'] = within_five / examples
+      record['test_top5_accuracy'] = top5_accuracy
     if self.feed.waited is not None:
       record['waited_for_data'] = self._waited()
     multipliers = alphas(self.state.params)
@@ -243,7 +236,7 @@ class _Training:
   def _save(self):
     self.still_held()
     try:
-      self.run.save(self.step, flax.serialization.to_state_dict(self.state))
+      self.run.save(self.step, flax.serialization.to_state_dict(self.state), self.still_held)
     except UserError:
       if processes.count() == 1:
         self.still_held()  # says so where another process has removed what this one was writing
@@ -265,7 +258,7 @@ class _Training:
         **last, 'best_test_accuracy': max(accuracies, default=None),
         'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
         'seed': config.seed, 'protocol': protocol(config, self.dataset.complete),
-        'overrides': overrides, **runs.environment(self.recipe.mesh.devices.tolist()),
+        'overrides': overrides, **environment.of(self.recipe.mesh.devices.tolist()),
     }
 
 

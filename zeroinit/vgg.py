@@ -6,9 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from zeroinit.blocks import Conv
 from zeroinit.errors import UserError
-from zeroinit.layers import KERNEL_INITS, Activation, classifier, conv, dropout, kernel_initializer
+from zeroinit.layers import KERNEL_INITS, Activation, ConvSpec, classify, conv, kernel_initializer
 from zeroinit.methods import Method
 
 # Channels of the convolutions between two poolings, of the network with 16 layers (arXiv:1409.1556).
@@ -51,7 +50,7 @@ class VGG(nn.Module):
   @property
   def convs(self):
     """The convolutions, in order."""
-    return tuple(Conv(features, 3) for group in GROUPS for features in group)
+    return tuple(ConvSpec(features, 3) for group in GROUPS for features in group)
 
   def multiply_adds(self, image_shape):
     """Multiplications with additions in convolutions and classifier, for one image (height, width, channels)."""
@@ -75,15 +74,11 @@ class VGG(nn.Module):
     """Logits of images: see `ResNet`."""
     method, x = self.method, images
     for i, (spec, last) in enumerate(zip(self.convs, _lasts(), strict=True), 1):
-      x = conv(method, spec.features, spec.size, spec.stride, name=f'conv{i}', dtype=self.dtype,
-               kernel_init=kernel_initializer(self.kernel_init))(x)
+      x = conv(method, spec, name=f'conv{i}', dtype=self.dtype, kernel_init=kernel_initializer(self.kernel_init))(x)
       x = Activation(method, name=f'relu{i}')(x, train)
       if last and x.shape[1] > 1:
         x = nn.max_pool(x, (2, 2), (2, 2))
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
-    if train and method.dropout:
-      x = dropout(method.dropout, x, self.make_rng('dropout'), jnp.arange(len(x)) if example is None else example)
-    return classifier(method, self.num_classes, self.kernel_init, name='classifier')(x)
+    return classify(self, x, train, example)
 
 
 def _lasts():

@@ -20,9 +20,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zeroinit import compiling
 from zeroinit.errors import UserError
-from zeroinit.layers import GhostNorm
-from zeroinit.probes import bound_figure, command, texts, training
-from zeroinit.probes.channels import Layer
+from zeroinit.layers import EPSILON, GhostNorm
+from zeroinit.probes import bound_figure, command, inputs, memory, texts, training, writing
+from zeroinit.probes.layers import Layer, leave
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -61,7 +61,6 @@ CAPTION = (
     'Against depth, in norms: the squared gradient at the output and at the input of each norm (above), both right '
     'sides of the bound over its left side, with 1/m and with 1/√m in the last term (middle), and the share of the '
     'gradient that either term takes, with 1/m dotted (below).')
-EPSILON = 1e-5  # of GhostNorm
 ROUNDING = 1e-5  # of (gamma^2 / sigma^2) |g|^2: one side exceeds the other if by more than that
 
 
@@ -197,13 +196,13 @@ def _apply(net, variables, images):
 def _add_and_leave(call, args, kwargs, context):
   """Has every norm add something, zero unless given, to what enters and leaves it: the gradient with respect to that.
 
-  Not in a collection of its own, since 'probes' is the one that a scan lets through.
+  Not in a collection of its own: see `layers.leave`.
   """
   module = context.module
   if not isinstance(module, GhostNorm) or context.method_name != '__call__':
     return call(*args, **kwargs)
   x = module.perturb('before', args[0], collection='probes')
-  module.sow('probes', 'input', x, init_fn=lambda: None, reduce_fn=lambda _, value: value)
+  leave(module, 'input', x)
   return module.perturb('after', call(x, *args[1:], **kwargs), collection='probes')
 
 
@@ -223,41 +222,41 @@ def main(argv):
   prepared = [_prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, moments) in zip(who, prepared, strict=True):
+    for subject, (net, snapshots) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for state, variables, batch in progress.draws(subject, moments):
-        found.setdefault(state, []).append(measure(net, variables, *batch))
-      for state, draws in found.items():
-        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
+      for done, variables, batch in progress.draws(subject, snapshots):
+        found.setdefault(done, []).append(measure(net, variables, *batch))
+      for done, draws in found.items():
+        here = [subject.made(net, updates=done) | writing.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
-        notes.append(_note(subject.label, state, here))
+        notes.append(_note(subject.label, done, here))
       notes += command.divergence_notes(subject, found, updates)
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
-  title = command.title(configs, nets)
-  command.write('bound', title, notes, records, bound_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings(configs, nets))
+  title = writing.title(configs, nets)
+  writing.write('bound', title, notes, records, bound_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
+                **writing.settings(configs, nets))
 
 
 def _prepared(subject, updates):
-  """The network of a subject, and its `training.moments`, all on the first batch."""
-  recipe = command.recipe_of(subject.config)
+  """The network of a subject, and its `training.snapshots`, all on the first batch."""
+  recipe = inputs.recipe_of(subject.config)
   _need_norm(subject.label, recipe.net.method)
   command.check_updates(subject, recipe, updates)
-  command.need_memory(recipe.net.title, _bytes(recipe, subject.config.batch_size))
-  return recipe.net, training.moments(subject, recipe, updates, batch_of=lambda config, _: command.first_batch(config))
+  memory.need(recipe.net.title, _bytes(recipe, subject.config.batch_size))
+  return recipe.net, training.snapshots(subject, recipe, updates, batch_of=lambda config, _: inputs.first_batch(config))
 
 
 def _bytes(recipe, batch_size):
   """Bytes that the probe needs: parameters and their updates; and of each norm its input and two gradients, twice."""
-  parameters = command.parameter_bytes(recipe.net, recipe.image_shape)
-  return 5 * parameters + 4 * command.activation_bytes(recipe, batch_size)
+  parameters = memory.parameter_bytes(recipe.net, recipe.image_shape)
+  return 5 * parameters + 4 * memory.activation_bytes(recipe, batch_size)
 
 
-def _note(label, state, records):
+def _note(label, done, records):
   """What the figure shows, in numbers."""
   records = [record for record in records if record['gradient'] > 0]
-  what = texts.in_state(label, state) + (' at initialization' if state == 0 else '')
+  what = texts.in_state(label, done) + (' at initialization' if done == 0 else '')
   if not records:
     return f'{what}: no gradient arrives at any norm.'
   ends = lambda values: f'{min(values):.2g} to {max(values):.2g}'

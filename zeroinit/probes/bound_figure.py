@@ -3,7 +3,7 @@
 import matplotlib
 from matplotlib import ticker
 
-from zeroinit.probes.figures import in_columns, log_axes, marks_of_states, numbers, positive, shades
+from zeroinit.probes.figures import in_columns, log_axes, marks_of_updates, numbers, positive, shades
 from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, finish
 
 COLUMNS = 4  # at most, side by side
@@ -25,14 +25,14 @@ def draw(title, records):
 
 def _column(panels, records):
   """The panels of one network, whose states along training are drawn in shades."""
-  states = list(dict.fromkeys(record['updates'] for record in records))
-  for i, state in enumerate(states):
-    here = [record for record in records if record['updates'] == state]
+  updates = list(dict.fromkeys(record['updates'] for record in records))
+  for i, done in enumerate(updates):
+    here = [record for record in records if record['updates'] == done]
     norms = [record['norm'] for record in here]
     marker = {'marker': '.', 'markersize': 5} if len(norms) <= MARKED else {}
 
     def line(ax, values, colour, *, norms=norms, marker=marker, i=i, **look):
-      ax.plot(norms, values, color=shades(colour, len(states))[i], **(marker | look))
+      ax.plot(norms, values, color=shades(colour, len(updates))[i], **(marker | look))
 
     squares, ratios, taken = panels
     line(squares, positive([record['gradient'] for record in here]), PURPLE)
@@ -61,4 +61,4 @@ def _marks(records):
           RED: 'right side with 1/√m', BLACK: 'term of the mean, (Σg)²/m', ORANGE: 'term along ŷ, (Σgŷ)²/m'}
   marks = [{'color': colour, 'label': label} for colour, label in says.items()]
   marks.append({'color': '#808080', 'linestyle': ':', 'linewidth': 1.0, 'label': '1/m'})
-  return marks + marks_of_states(record['updates'] for record in records)
+  return marks + marks_of_updates(record['updates'] for record in records)

@@ -10,7 +10,6 @@ Writes channels.json, with a record for every layer, and channels.png. Networks 
 updates further, or where a run left them. Exit codes: 0, or 2 for a mistake in the command or its surroundings.
 """
 
-import dataclasses
 import functools
 import itertools
 
@@ -23,10 +22,9 @@ from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zeroinit import compiling
-from zeroinit.probes import channels_figure, command, texts, training
+from zeroinit.probes import channels_figure, command, layers, texts, training, writing
 from zeroinit.recipe import image_shape
-from zeroinit.report import page
-from zeroinit.report import published as paper_results
+from zeroinit.report import page, published
 
 FLAGS = flags.FLAGS
 BINS = 61  # of a histogram; odd, so that one of them is around zero
@@ -72,63 +70,6 @@ CAPTION = (
     'the channels of one convolution, and the gradients with respect to the outputs, image by image.')
 
 
-@dataclasses.dataclass(frozen=True)
-class Layer:
-  """A convolution or the classifier, and where its parameters are.
-
-  Attributes:
-    path: of its module among the parameters; place: in a stack of scanned layers, None outside of one.
-  """
-
-  path: tuple[str, ...]
-  place: int | None
-
-  @property
-  def name(self):
-    return '/'.join(self.path) + ('' if self.place is None else f'[{self.place}]')
-
-  def of(self, tree, leaf):
-    """Its leaf of that name, in a tree like the parameters."""
-    for key in (*self.path, leaf):
-      tree = tree[key]
-    return np.asarray(tree if self.place is None else tree[self.place])
-
-
-def layers(net, shape):
-  """The Layers of a network along its depth, without the convolutions of shortcuts. shape: of one image."""
-  axes = {}  # {path: axes of one kernel}, in the order of computation
-
-  def note(call, args, kwargs, context):
-    module = context.module
-    if isinstance(module, (nn.Conv, nn.Dense)) and context.method_name == '__call__' and module.name != 'shortcut':
-      axes[module.path] = 2 + (len(module.kernel_size) if isinstance(module, nn.Conv) else 0)
-    return call(*args, **kwargs)
-
-  init = lambda key: net.init(key, np.zeros((1, *shape), np.float32), train=False)
-  with nn.intercept_methods(note):
-    kernels = flatten_dict(jax.eval_shape(init, jax.random.key(0))['params'])
-  for _, block in itertools.groupby(axes, key=lambda path: path[:-1]):
-    block = list(block)
-    kernel = kernels[(*block[0], 'kernel')]
-    stacked = kernel.ndim > axes[block[0]]
-    for place in range(kernel.shape[0]) if stacked else (None,):
-      yield from (Layer(path, place) for path in block)
-
-
-def middle(found):
-  """Numbers of the layers that stand for the others: of each stage, the first layer of the middle block.
-
-  found: list of all Layers. Where there are no stages, three convolutions evenly along the depth.
-  """
-  stages = {}
-  for number, layer in enumerate(found, 1):
-    if layer.path[0].startswith('stage'):
-      stages.setdefault(layer.path[0], {}).setdefault((layer.path[:-1], layer.place), number)
-  blocks = [list(first_of_block.values()) for first_of_block in stages.values()]
-  evenly = sorted({max(1, len(found) * part // 6) for part in (1, 3, 5)})
-  return [numbers[(len(numbers) - 1) // 2] for numbers in blocks] or evenly
-
-
 def measure(net, variables, images, labels):
   """How the terms of the gradient of each layer's kernel K combine, and its distribution.
 
@@ -151,7 +92,8 @@ def measure(net, variables, images, labels):
     labels: int32 [batch].
 
   Returns:
-    A record (dict) for each of `layers`, by depth; floats are not finite where float32 overflows or 0 is divided by 0:
+    A record (dict) for each layer, as of `layers.along_depth`; floats are not finite where float32 overflows or 0 is
+    divided by 0:
       layer: 1, 2, ...; name: of the layer;
       sum_of_absolute, absolute_of_sum, ratio;
       std, largest, kurtosis: of the numbers in dL/dK: standard deviation, largest magnitude, and fourth central moment
@@ -164,7 +106,7 @@ def measure(net, variables, images, labels):
   net = net.clone(method=net.method.without_randomness)
   gradient, absolute, of_outputs = jax.device_get(_backward(net, variables, images, labels))
   records = []
-  for number, layer in enumerate(layers(net, images.shape[1:]), 1):
+  for number, layer in enumerate(layers.along_depth(net, images.shape[1:]), 1):
     kernel, terms = layer.of(gradient, 'kernel').astype(float), layer.of(absolute, 'terms').astype(float)
     with np.errstate(all='ignore'):  # a number that does not exist is null in JSON
       record = {'layer': number, 'name': layer.name, 'sum_of_absolute': float(terms.mean()),
@@ -247,13 +189,13 @@ def main(argv):
   chosen = [_chosen(net, image_shape(subject.config)) for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, moments), shown in zip(who, prepared, chosen, strict=True):
+    for subject, (net, snapshots), shown in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for state, variables, batch in progress.draws(subject, moments):
+      for done, variables, batch in progress.draws(subject, snapshots):
         measured = measure(net, variables, *batch)
-        found.setdefault(state, []).append([_kept(record, shown) for record in measured])
-      for state, draws in found.items():
-        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
+        found.setdefault(done, []).append([_kept(record, shown) for record in measured])
+      for done, draws in found.items():
+        here = [subject.made(net, updates=done) | writing.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
         notes += _notes(here)
       notes += command.divergence_notes(subject, found, updates)
@@ -261,9 +203,9 @@ def main(argv):
   if FLAGS.draws > 1:
     notes.append('Histograms, channels and outputs are of the first draw, other numbers means over all.')
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
-  title, settings = command.title(configs, nets), command.settings(configs, nets)
-  figure = channels_figure.draw(title, records, published(settings))
-  command.write('channels', title, notes, records, figure, CAPTION, draws=FLAGS.draws, **settings)
+  title, settings = writing.title(configs, nets), writing.settings(configs, nets)
+  figure = channels_figure.draw(title, records, bjorck_table1(settings))
+  writing.write('channels', title, notes, records, figure, CAPTION, draws=FLAGS.draws, **settings)
 
 
 def _chosen(net, shape):
@@ -271,12 +213,11 @@ def _chosen(net, shape):
 
   Raises UserError where one does not exist.
   """
-  found = list(layers(net, shape))
-  table = command.layers(net, len(found), middle(found))
+  table, count = command.layer_numbers(net, shape), len(list(layers.along_depth(net, shape)))
   center = table[(len(table) - 1) // 2]
   chosen = {'in_table': table, 'histogram': [FLAGS.histogram or center], 'between_channels': [FLAGS.heat_map or center]}
   for flag, (number,) in (('histogram', chosen['histogram']), ('heat_map', chosen['between_channels'])):
-    command.need_layer(flag, number, net, len(found))
+    command.need_layer(flag, number, net, count)
   return chosen
 
 
@@ -310,17 +251,17 @@ def _ranges(numbers):
   return f'layer{"s" if len(numbers) > 1 else ""} {text}'
 
 
-def published(settings):
+def bjorck_table1(settings):
   """{(network, method, layer): {'sum_of_absolute', 'absolute_of_sum', 'ratio'}}: Table 1 of Bjorck et al., 2018.
 
-  settings: as of `command.settings`; empty where they are not the paper's data and initialization.
+  settings: as of `writing.settings`; empty where they are not the paper's data and initialization.
   """
   if (settings['dataset'], settings['kernel_init']) != ('cifar10', 'xavier'):
     return {}
   fields = {'sum_of_absolute_gradients': 'sum_of_absolute', 'absolute_sum_of_gradients': 'absolute_of_sum',
             'gradient_sum_ratio': 'ratio'}
   found = {}
-  for record in paper_results.records(paper_results.BJ, 'Table 1'):
+  for record in published.records(published.BJ, 'Table 1'):
     metric, _, layer = record['metric'].partition('_layer_')
     place = 'ResNet-110', record['method'], int(layer)
     found.setdefault(place, {})[fields[metric]] = record['value']
@@ -329,7 +270,7 @@ def published(settings):
 
 def summary(made):
   """A page.Table of the layers that were asked for. made: what channels.json holds."""
-  rows, theirs = [], published(made)
+  rows, theirs = [], bjorck_table1(made)
   for record in made['records']:
     if record['in_table'] or 'histogram' in record:
       printed = theirs.get((record['network'], record['method'], record['layer']), {}) if record['updates'] == 0 else {}

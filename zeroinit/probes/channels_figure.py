@@ -16,7 +16,7 @@ MARKED = 30  # layers, up to which each has its marker
 
 
 def draw(title, records, published):
-  """The figure. title: what was measured; records: as in channels.json; published: see `channels.published`."""
+  """The figure. title: what was measured; records: as in channels.json; published: see `channels.bjorck_table1`."""
   networks = {}  # {network in a state: its records}
   for record in records:
     networks.setdefault(texts.in_state(record['method'], record['updates']), []).append(record)

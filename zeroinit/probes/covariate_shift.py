@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zeroinit import compiling
 from zeroinit.blocks import BlockV1
-from zeroinit.probes import channels, command, covariate_shift_figure, linear, texts, training
+from zeroinit.probes import command, covariate_shift_figure, layers, linear, texts, training, writing
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
 from zeroinit.step import init_state
@@ -80,7 +80,7 @@ def measure(net, variables, updated, images, labels, numbers):
     updated: the params after it.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
     labels: int32 [batch], or vectors of floats, see `training.loss`.
-    numbers: of the layers, from 1; see `channels.layers`.
+    numbers: of the layers, from 1; see `layers.along_depth`.
 
   Returns:
     A record (dict) for each of the numbers, of floats, which are not finite where float32 overflows: layer, int; name,
@@ -88,7 +88,7 @@ def measure(net, variables, updated, images, labels, numbers):
     two are not a number where a gradient is zero.
   """
   net = net.clone(method=net.method.without_randomness)
-  found = list(channels.layers(net, images.shape[1:]))
+  found = list(layers.along_depth(net, images.shape[1:]))
   number_of = numbers_of(net, found, variables['params'])
   gradient = partial(_gradient, net, variables, updated, number_of, images, labels)
   before, records = gradient(0), []
@@ -123,7 +123,7 @@ def numbers_of(net, found, params):
   convolution of its block. So what enters layer i depends on no other parameters than those with numbers below i.
 
   Args:
-    net: the network; found: its `channels.layers`, a list.
+    net: the network; found: its `layers.along_depth`, a list.
     params: its parameters.
 
   Returns:
@@ -172,16 +172,16 @@ def main(argv):
   del argv
   who, updates = command.subjects(), command.updates()
   prepared = [linear.prepared(subject, updates, steps) for subject in who]
-  chosen = [layers_of(net, image_shape(subject.config) if FLAGS.network == 'own' else (net.width,))
+  chosen = [command.layer_numbers(net, image_shape(subject.config) if FLAGS.network == 'own' else (net.width,))
             for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, moments), numbers in zip(who, prepared, chosen, strict=True):
+    for subject, (net, snapshots), numbers in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for state, variables, updated, batch in progress.draws(subject, moments):
-        found.setdefault(state, []).append(measure(net, variables, updated, *batch, numbers))
-      for state, draws in found.items():
-        here = [subject.made(net, updates=state) | command.mean(drawn) for drawn in zip(*draws, strict=True)]
+      for done, variables, updated, batch in progress.draws(subject, snapshots):
+        found.setdefault(done, []).append(measure(net, variables, updated, *batch, numbers))
+      for done, draws in found.items():
+        here = [subject.made(net, updates=done) | writing.mean(drawn) for drawn in zip(*draws, strict=True)]
         records += here
         notes += _notes(here)
       if subject.checkpoint:
@@ -190,7 +190,7 @@ def main(argv):
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
   title = linear.title(configs, nets) + ': internal covariate shift'
-  command.write('covariate_shift', title, notes, records, covariate_shift_figure.draw(title, records), CAPTION,
+  writing.write('covariate_shift', title, notes, records, covariate_shift_figure.draw(title, records), CAPTION,
                 draws=FLAGS.draws, learning_rate=sorted({config.learning_rate for config in configs}),
                 **linear.settings(configs, nets))
 
@@ -211,12 +211,6 @@ def steps(config, recipe, updates, checkpoint=None):
       variables = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
       state, _ = training.advance(recipe, feed, state, until + 1)
       yield None if checkpoint else until, variables, jax.device_get(state.params)
-
-
-def layers_of(net, shape):
-  """Numbers of the layers that the flags choose. shape: of one image. Raises UserError where one does not exist."""
-  found = list(channels.layers(net, shape))
-  return command.layers(net, len(found), channels.middle(found))
 
 
 def _notes(records):

@@ -9,7 +9,7 @@ from zeroinit.report.figures import STYLE, finish
 
 COLUMNS = 5  # at most, side by side
 ROWS = {"$|G - G'|$": 1, "cosine of $G$ and $G'$": 1}
-MARKED = 20  # moments or layers, up to which each has its marker
+MARKED = 20  # snapshots or layers, up to which each has its marker
 
 
 def draw(title, records):

@@ -12,10 +12,10 @@ import math
 from absl import flags
 
 from zeroinit.errors import UserError
-from zeroinit.probes import command, depth_figure, training
+from zeroinit.probes import command, depth_figure, inputs, memory, training, writing
 from zeroinit.report import page
 from zeroinit.report.published import FX, records
-from zeroinit.step import init_state
+from zeroinit.step import evaluate, init_state
 
 FLAGS = flags.FLAGS
 
@@ -56,11 +56,11 @@ def measure(config, recipe, epochs=1.0):
     diverged, 0 or 1; updates, int, those asked for.
   """
   updates = max(1, round(epochs * recipe.schedule.steps_per_epoch))
-  state, examples = init_state(recipe, config.learning_rate, config.seed), command.dataset_of(config).test_examples
+  state, examples = init_state(recipe, config.learning_rate, config.seed), inputs.dataset_of(config).test_examples
   with training.feeding(config, recipe) as feed:
     state, cross_entropy = training.advance(recipe, feed, state, updates)
     diverged = bool(state.diverged)
-    accuracy = 1 / recipe.net.num_classes if diverged else training.test_accuracy(recipe, feed, state, examples)
+    accuracy = 1 / recipe.net.num_classes if diverged else evaluate(recipe, state, feed.test_batches(), examples)[0]
   return {'test_accuracy': accuracy, 'train_cross_entropy': cross_entropy, 'diverged': float(diverged),
           'updates': updates}
 
@@ -76,9 +76,9 @@ def main(argv):
   if FLAGS.checkpoint:
     raise UserError('the depth test begins at the initialization: leave out --checkpoint')
   cases = [(subject, config) for subject in command.subjects() for config in command.at_depths(subject)]
-  recipes = [command.recipe_of(config) for _, config in cases]
+  recipes = [inputs.recipe_of(config) for _, config in cases]
   for (_, config), recipe in zip(cases, recipes, strict=True):
-    command.need_memory_to_train(config, recipe)
+    memory.need_to_train(config, recipe)
     if not FLAGS.epochs > 0:
       raise UserError(f'--epochs={FLAGS.epochs:g}: write a positive number')
     if FLAGS.epochs > config.epochs:
@@ -92,13 +92,13 @@ def main(argv):
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}: test accuracy '
                       f'{drawn[-1]["test_accuracy"]:.4f}{", diverged" if drawn[-1]["diverged"] else ""}')
       measured.append({'method': subject.label, 'network': recipe.net.title, 'depth': config.depth,
-                      'learning_rate': config.learning_rate} | command.mean(drawn))
+                      'learning_rate': config.learning_rate} | writing.mean(drawn))
       if measured[-1]['diverged']:
         notes.append(f'{subject.label}, {recipe.net.title}: {measured[-1]["diverged"]:.0%} of the draws diverged.')
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
-  title = command.title(configs, nets) + f': accuracy after {FLAGS.epochs:g} epoch{"" if FLAGS.epochs == 1 else "s"}'
-  command.write('depth', title, notes, measured, depth_figure.draw(title, measured, 1 / nets[0].num_classes), CAPTION,
-                draws=FLAGS.draws, epochs=FLAGS.epochs, **command.settings(configs, nets))
+  title = writing.title(configs, nets) + f': accuracy after {FLAGS.epochs:g} epoch{"" if FLAGS.epochs == 1 else "s"}'
+  writing.write('depth', title, notes, measured, depth_figure.draw(title, measured, 1 / nets[0].num_classes), CAPTION,
+                draws=FLAGS.draws, epochs=FLAGS.epochs, **writing.settings(configs, nets))
 
 
 def summary(made):

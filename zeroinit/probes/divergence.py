@@ -20,7 +20,7 @@ from absl import flags
 
 from zeroinit import compiling
 from zeroinit.errors import UserError
-from zeroinit.probes import channels, command, covariate_shift, divergence_figure, stability, texts, training
+from zeroinit.probes import command, divergence_figure, inputs, layers, memory, texts, training, writing
 from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 from zeroinit.step import DIVERGED_ABOVE, init_state
@@ -91,7 +91,7 @@ def measure(net, params, updated, images, labels, numbers, shares):
     params, updated: before and after the update.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
     labels: int32 [batch].
-    numbers: of the layers, from 1; see `channels.layers`.
+    numbers: of the layers, from 1; see `layers.along_depth`.
     shares: floats [n], the values of u, from 0 to 1.
 
   Returns:
@@ -102,7 +102,7 @@ def measure(net, params, updated, images, labels, numbers, shares):
   net = net.clone(method=net.method.without_randomness)
   losses, left = jax.device_get(_along(net, params, updated, images, labels, np.float32(shares)))
   moments_at = [jax.tree.map(lambda leaf, i=i: leaf[i], left) for i in range(len(shares))]
-  found, records = list(channels.layers(net, images.shape[1:])), []
+  found, records = list(layers.along_depth(net, images.shape[1:])), []
   for number in numbers:
     layer, along = found[number - 1], []
     for share, loss, moments in zip(shares, losses, moments_at, strict=True):
@@ -133,7 +133,7 @@ def _leave_moments(call, args, kwargs, context):
     wide, scale = scaled(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
     axes = tuple(range(x.ndim - 1))
     for name, value in (('mean', wide.mean(axes)), ('deviation', wide.std(axes))):
-      module.sow('probes', name, scale * value, init_fn=lambda: None, reduce_fn=lambda _, value: value)
+      layers.leave(module, name, scale * value)
   return x
 
 
@@ -149,10 +149,10 @@ def main(argv):
   if FLAGS.checkpoint or FLAGS.draws > 1:
     raise UserError('it is one run from its initialization that is followed: leave out --checkpoint and --draws')
   who = command.subjects()
-  recipes = [stability.constant(command.recipe_of(subject.config), FLAGS.updates) for subject in who]
-  chosen = [covariate_shift.layers_of(recipe.net, recipe.image_shape) for recipe in recipes]
+  recipes = [training.constant(inputs.recipe_of(subject.config), FLAGS.updates) for subject in who]
+  chosen = [command.layer_numbers(recipe.net, recipe.image_shape) for recipe in recipes]
   for subject, recipe in zip(who, recipes, strict=True):
-    command.need_memory_to_train(subject.config, recipe)
+    memory.need_to_train(subject.config, recipe)
   shares = np.linspace(0, 1, FLAGS.points)
   records, notes = [], []
   with command.Measuring(len(who)) as progress:
@@ -166,7 +166,7 @@ def main(argv):
         continue
       updates, params, updated = found
       made = subject.made(recipe.net, learning_rate=config.learning_rate, updates=updates)
-      here = [made | record for record in measure(recipe.net, params, updated, *command.batch_at(config, updates),
+      here = [made | record for record in measure(recipe.net, params, updated, *inputs.batch_at(config, updates),
                                                   numbers, shares)]
       records += here
       notes += _notes(here)
@@ -174,10 +174,10 @@ def main(argv):
     if not records:
       raise UserError(f'{notes[0].removesuffix(".")}: use a larger --config.learning_rate, or more --updates')
   configs, nets = [subject.config for subject in who], [recipe.net for recipe in recipes]
-  title = command.title(configs, nets) + ', along the fatal update'
-  command.write('divergence', title, notes, records, divergence_figure.draw(title, records), CAPTION,
+  title = writing.title(configs, nets) + ', along the fatal update'
+  writing.write('divergence', title, notes, records, divergence_figure.draw(title, records), CAPTION,
                 learning_rate=sorted({config.learning_rate for config in configs}),
-                **command.settings(configs, nets))
+                **writing.settings(configs, nets))
 
 
 def _notes(records):

@@ -51,13 +51,13 @@ def shades(colour, count):
   return [tuple(tint(part, share) for part in (red, green, blue)) for share in shares]
 
 
-def marks_of_states(states):
-  """What the legend shows of the shades of states along training, if there are several. states: updates of records."""
-  states = [state for state in dict.fromkeys(states) if state is not None]
-  if len(states) < 2:
+def marks_of_updates(updates):
+  """What the legend shows of the shades of states along training, if there are several. updates: of the records."""
+  updates = [done for done in dict.fromkeys(updates) if done is not None]
+  if len(updates) < 2:
     return []
-  return [{'color': shade, 'linewidth': 4, 'label': f'{state:,} updates'}
-          for shade, state in zip(shades(BLACK, len(states)), states, strict=True)]
+  return [{'color': shade, 'linewidth': 4, 'label': f'{done:,} updates'}
+          for shade, done in zip(shades(BLACK, len(updates)), updates, strict=True)]
 
 
 def numbers(values):

@@ -19,7 +19,7 @@ from jax import lax
 
 from zeroinit import compiling
 from zeroinit.optimizer import l2_penalty
-from zeroinit.probes import command, gradients_figure, texts, training
+from zeroinit.probes import command, gradients_figure, inputs, memory, texts, training, writing
 from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 
@@ -158,10 +158,10 @@ def main(argv):
   del argv
   who = command.subjects()
   cases = [(subject, config) for subject in who for config in command.at_depths(subject)]
-  recipes = [command.recipe_of(config) for _, config in cases]
+  recipes = [inputs.recipe_of(config) for _, config in cases]
   for (subject, config), recipe in zip(cases, recipes, strict=True):
     if subject.checkpoint is None:
-      command.need_memory(recipe.net.title, _bytes(recipe, config.batch_size))
+      memory.need(recipe.net.title, _bytes(recipe, config.batch_size))
   records, notes = [], []
   with command.Measuring(len(cases) * FLAGS.draws) as progress:
     for (subject, config), recipe in zip(cases, recipes, strict=True):
@@ -171,17 +171,17 @@ def main(argv):
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}')
       made = subject.made(recipe.net, depth=config.depth, updates=None if subject.checkpoint else 0,
                           examples=config.batch_size)
-      records.append(made | command.mean(drawn))
+      records.append(made | writing.mean(drawn))
       notes += _notes(records[-1])
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
-  title = command.title(configs, nets)
-  command.write('gradients', title, notes, records, gradients_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                **command.settings(configs, nets))
+  title = writing.title(configs, nets)
+  writing.write('gradients', title, notes, records, gradients_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
+                **writing.settings(configs, nets))
 
 
 def _loss_and_gradients(subject, config, recipe):
   """The measures of one draw."""
-  images, labels = command.first_batch(config)
+  images, labels = inputs.first_batch(config)
   (_, variables), = training.states(config, recipe, checkpoint=subject.checkpoint)
   found = measure(recipe.net, variables, images, labels)
   l2 = float(l2_penalty(variables['params'], config.weight_decay, config.weight_decay_on))
@@ -192,7 +192,7 @@ def _loss_and_gradients(subject, config, recipe):
 def _bytes(recipe, batch_size):
   """Bytes that the probe needs: parameters, momentum, S, g and gradients; and what a backward pass looks back on."""
   together = _sharing(recipe.net.method, batch_size)
-  return 8 * command.parameter_bytes(recipe.net, recipe.image_shape) + command.activation_bytes(recipe, together)
+  return 8 * memory.parameter_bytes(recipe.net, recipe.image_shape) + memory.activation_bytes(recipe, together)
 
 
 def _notes(record):

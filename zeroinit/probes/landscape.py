@@ -23,7 +23,7 @@ from absl import flags
 
 from zeroinit import compiling
 from zeroinit.errors import UserError
-from zeroinit.probes import command, landscape_figure, linear, texts, training
+from zeroinit.probes import command, landscape_figure, linear, texts, training, writing
 from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
 
@@ -155,20 +155,20 @@ def main(argv):
   prepared = [linear.prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, moments) in zip(who, prepared, strict=True):
+    for subject, (net, snapshots) in zip(who, prepared, strict=True):
       step_sizes, found = subject.config.learning_rate * multiples, {}  # by the number of updates
-      for state, variables, *_, batch in progress.draws(subject, moments):
-        found.setdefault(state, []).append(measure(net, variables, *batch, step_sizes))
-      for state, drawn in found.items():
-        along = [command.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]
-        records.append(subject.made(net, updates=state) | command.mean(drawn) | {'along': along})
+      for done, variables, *_, batch in progress.draws(subject, snapshots):
+        found.setdefault(done, []).append(measure(net, variables, *batch, step_sizes))
+      for done, drawn in found.items():
+        along = [writing.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]
+        records.append(subject.made(net, updates=done) | writing.mean(drawn) | {'along': along})
         notes += _notes(records[-1])
       notes += command.divergence_notes(subject, found, updates)
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
   title = linear.title(configs, nets)
   title += f', along the gradient: step sizes from {multiples[0]:g} to {multiples[-1]:g} learning rates'
-  command.write('landscape', title, notes, records, landscape_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
+  writing.write('landscape', title, notes, records, landscape_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
                 learning_rate=sorted({config.learning_rate for config in configs}), **linear.settings(configs, nets))
 
 

@@ -1,11 +1,11 @@
-"""The figure of the landscape probe: bands over updates, a column per method; or one moment, against the step size."""
+"""The figure of the landscape probe: bands over updates, a column per method; or one snapshot, by step size."""
 
 import matplotlib
 import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes.figures import in_columns, log_axes, looks, marks_of_states, positive, shades
+from zeroinit.probes.figures import in_columns, log_axes, looks, marks_of_updates, positive, shades
 from zeroinit.report.figures import STYLE, finish, spread
 
 COLUMNS = 5  # at most, side by side
@@ -23,13 +23,13 @@ def draw(title, records):
     along = [record for record in records if record['updates'] is not None]  # a checkpoint stands at no known update
     if len({record['updates'] for record in along}) > 1:
       return _along_training(title, along, look_of)
-    return _one_moment(title, records, look_of)
+    return _one_snapshot(title, records, look_of)
 
 
 def _along_training(title, records, look_of):
-  states = sorted({record['updates'] for record in records})
-  shown = spread(states, CURVES)
-  margin = 0.04 * (states[-1] - states[0])
+  updates = sorted({record['updates'] for record in records})
+  shown = spread(updates, CURVES)
+  margin = 0.04 * (updates[-1] - updates[0])
   figure, columns = in_columns(len(look_of), COLUMNS, ROWS, size=(2.3, 6.6), margins=(0.6, 0.9), least=6.4)
   for (method, look), panels in zip(look_of.items(), columns, strict=True):
     _column(panels, [record for record in records if record['method'] == method], look['color'], shown)
@@ -39,7 +39,7 @@ def _along_training(title, records, look_of):
   for row in columns.T[:3]:
     log_axes(row)
     for ax in row:
-      ax.set_xlim(states[0] - margin, states[-1] + margin)
+      ax.set_xlim(updates[0] - margin, updates[-1] + margin)
   _relative_axes(columns[:, 3])
   finish(figure, title, _marks(shown), columns=4)
   return figure
@@ -65,7 +65,7 @@ def _column(panels, records, colour, shown):
   _step_axis(relative)
 
 
-def _one_moment(title, records, look_of):
+def _one_snapshot(title, records, look_of):
   figure = Figure(figsize=(9.6, 3.8))
   axes = figure.subplots(1, 3)
   for record in records:
@@ -113,7 +113,7 @@ def _relative_axes(axes):
 
 
 def _marks(shown):
-  """The legend: the loss itself, bands, and which moments the shades of the last row are."""
+  """The legend: the loss itself, bands, and which updates the shades of the last row are."""
   marks = [{'color': 'black', 'linewidth': 1.0, 'label': 'loss before the step'},
            {'color': '#b0b0b0', 'linewidth': 6, 'label': 'band over step sizes'}]
-  return marks + marks_of_states(shown)
+  return marks + marks_of_updates(shown)

@@ -16,7 +16,7 @@ from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import kernel_initializer, normalize
 from zeroinit.methods import Method
-from zeroinit.probes import command, training
+from zeroinit.probes import memory, training, writing
 
 FLAGS = flags.FLAGS
 
@@ -107,28 +107,28 @@ def define():
 
 
 def title(configs, nets):
-  """`command.title`, of whichever network the flags choose."""
-  return command.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
+  """`writing.title`, of whichever network the flags choose."""
+  return writing.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
 
 
 def settings(configs, nets):
-  """`command.settings`, of whichever network the flags choose."""
-  made = command.settings(configs, nets)
+  """`writing.settings`, of whichever network the flags choose."""
+  made = writing.settings(configs, nets)
   return made if FLAGS.network == 'own' else made | {
       'dataset': 'Gaussian inputs', 'image_size': None, 'weight_decay': None}
 
 
 def prepared(subject, updates, states_of=training.states):
-  """`training.prepared`, of whichever network the flags choose; of the linear one, moments are those of `descend`."""
+  """`training.prepared`, of whichever network the flags choose; of the linear one, snapshots are those of `descend`."""
   if FLAGS.network == 'own':
     return training.prepared(subject, updates, states_of)
   if subject.checkpoint:
     raise UserError('--network=deep_linear begins at its initialization: leave out --checkpoint')
   net = DeepLinear(method_of(subject.config), FLAGS.linear_depth, FLAGS.linear_width)
-  command.need_memory(net.title, 5 * command.parameter_bytes(net, (net.width,)))
+  memory.need(net.title, 5 * memory.parameter_bytes(net, (net.width,)))
 
-  def moments(index):
+  def snapshots(index):
     config = subject.draw(index)
     return descend(net, config.learning_rate, config.seed, config.batch_size, updates)
 
-  return net, moments
+  return net, snapshots

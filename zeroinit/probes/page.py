@@ -17,7 +17,7 @@ import PIL.Image
 from absl import flags
 
 import zeroinit.probes
-from zeroinit import command_line, objects, runs
+from zeroinit import command_line, json_files, objects
 from zeroinit.errors import UserError, first_line
 from zeroinit.report import page
 
@@ -26,8 +26,8 @@ ORDER = ('variance', 'gradients', 'channels', 'depth', 'stability', 'landscape',
          'bound', 'spectra')
 TITLE = 'Looking inside: what the methods do to a network'
 SHARED = ('probe', 'title', 'caption', 'figure', 'notes', 'command', 'records')  # of every JSON; the rest: how made
-OF_A_PROBE = {**dict.fromkeys(('probe', 'title', 'caption', 'command'), runs.is_text),
-              'figure': lambda value: runs.is_text(value) and value == pathlib.Path(value).name != '',
+OF_A_PROBE = {**dict.fromkeys(('probe', 'title', 'caption', 'command'), json_files.is_text),
+              'figure': lambda value: json_files.is_text(value) and value == pathlib.Path(value).name != '',
               **dict.fromkeys(('notes', 'records'), lambda value: isinstance(value, list))}
 SAID_ELSEWHERE = ('versions', 'dataset')
 
@@ -47,7 +47,7 @@ def write_page(workdir):
   Raises:
     UserError: there is no JSON of a probe, or one is damaged or of another version, or its figure is gone.
   """
-  workdir = pathlib.Path(runs.absolute(workdir))
+  workdir = pathlib.Path(objects.absolute(workdir))
   of_probes = {}
   for path in sorted(workdir.rglob('*.json')):
     made = _read(path)
@@ -73,7 +73,7 @@ def _read(path):
     made = json.loads(content)
     if not (isinstance(made, dict) and 'probe' in made):
       return None
-  return runs.parse(content, path, OF_A_PROBE)
+  return json_files.parse(content, path, OF_A_PROBE)
 
 
 def _module(probe, path):

@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from zeroinit.errors import UserError
-from zeroinit.probes import command, spectra_figure
+from zeroinit.probes import command, spectra_figure, spectra_law, writing
 from zeroinit.report import page
 
 FLAGS = flags.FLAGS
@@ -49,87 +49,6 @@ CAPTION = (
     'side by side; sorted values against those the law expects, squared and not; the condition number against the '
     'number of factors.')
 MOST_FACTORS = 12  # with more, the rounding of the largest singular values hides over 1 % of the others
-BISECTIONS = 100  # halvings of an angle: until float64 knows no finer
-
-
-def edge(factors):
-  """(M+1)^(M+1) / M^M, where the law of M factors ends."""
-  return (factors + 1) ** (factors + 1) / factors**factors
-
-
-def density(x, factors):
-  r"""The density of the squared singular values of a product of M Gaussian N x N matrices, for N -> infinity.
-
-  With 0 < phi < pi / (M + 1),
-
-      x = sin^{M+1}((M+1) phi) / (sin(phi) sin^M(M phi)),    rho(x) = sin((M+1) phi) sin(phi) / (pi x sin(M phi)).
-
-  Bjorck et al., arXiv:1806.02375, Theorem 1, which calls it the law of the singular values.
-
-  Args:
-    x: float array; the density is 0 outside (0, edge).
-    factors: M. The entries of the factors have variance 1 / N.
-
-  Returns:
-    A float64 array of the same shape.
-  """
-  x = np.asarray(x, np.float64)
-  inside = (x > 0) & (x < edge(factors))
-  outer, single, inner = _sines(_angle(np.where(inside, x, 1.0), factors), factors)
-  return np.where(inside, outer * single / (np.pi * np.where(inside, x, 1.0) * inner), 0.0)
-
-
-def cumulative(x, factors):
-  """The share of squared singular values below x: the integral of `density`, which has a closed form.
-
-  Of the density, -Im G(x) / pi, G = w / x with w = exp(i phi) sin((M+1) phi) / sin(M phi), which solves
-  x = w^{M+1} / (w - 1). So the integral of G over x is M w - log(w - 1), and
-
-      F(x) = 1 + (M sin((M+1) phi) sin(phi) / sin(M phi) - (M+1) phi) / pi.
-  """
-  x = np.asarray(x, np.float64)
-  inside = (x > 0) & (x < edge(factors))
-  return np.where(inside, _share_below(_angle(np.where(inside, x, 1.0), factors), factors), x > 0)
-
-
-def quantile(share, factors):
-  """The x of which `cumulative` is `share`, a float array in (0, 1)."""
-  angle = _bisect(lambda angle: _share_below(angle, factors) < share, np.shape(share), factors)
-  return np.exp(_log_x(angle, factors))
-
-
-# The angle below is not phi but pi / (M + 1) - phi, in which x grows from 0: most of the law lies next to 0, where phi
-# would be the difference of two nearly equal numbers.
-def _sines(angle, factors):
-  """sin((M+1) phi), sin(phi), sin(M phi)."""
-  phi = np.pi / (factors + 1) - angle
-  # sin((M+1) phi) = sin((M+1) angle), and that of the smaller one is the exact one.
-  return np.sin((factors + 1) * np.minimum(phi, angle)), np.sin(phi), np.sin(factors * phi)
-
-
-def _log_x(angle, factors):
-  outer, single, inner = np.log(_sines(angle, factors))
-  return (factors + 1) * outer - single - factors * inner
-
-
-def _share_below(angle, factors):
-  outer, single, inner = _sines(angle, factors)
-  return (factors * outer * single / inner + (factors + 1) * angle) / np.pi
-
-
-def _angle(x, factors):
-  """The angle at which the law has the value x; x: in (0, edge)."""
-  return _bisect(lambda angle: _log_x(angle, factors) < np.log(x), np.shape(x), factors)
-
-
-def _bisect(is_below, shape, factors):
-  """The angles, an array of a shape, up to which is_below(angle) is true."""
-  lower, upper = np.zeros(shape), np.full(shape, np.pi / (factors + 1))
-  for _ in range(BISECTIONS):
-    middle = (lower + upper) / 2
-    below = is_below(middle)
-    lower, upper = np.where(below, middle, lower), np.where(below, upper, middle)
-  return (lower + upper) / 2
 
 
 def draw(factors, size, seed):
@@ -158,7 +77,7 @@ def distance(values, factors):
 
   values: [n], in any order.
   """
-  law, n = cumulative(np.sort(values), factors), len(values)
+  law, n = spectra_law.cumulative(np.sort(values), factors), len(values)
   return float(max((np.arange(1, n + 1) / n - law).max(), (law - np.arange(n) / n).max()))
 
 
@@ -183,9 +102,9 @@ def measure(squares, factors):
 
 def law(factors, size):
   """What `measure` should find, by the law, and the value below which half of 1 / N lies for the smallest one."""
-  return {'law_mean': 1.0, 'law_second_moment': factors + 1.0, 'law_median': float(quantile(0.5, factors)),
-          'law_largest': edge(factors),
-          'law_condition_number': float(np.sqrt(edge(factors) / quantile(0.5 / size, factors)))}
+  largest, smallest = spectra_law.edge(factors), spectra_law.quantile(0.5 / size, factors)
+  return {'law_mean': 1.0, 'law_second_moment': factors + 1.0, 'law_median': float(spectra_law.quantile(0.5, factors)),
+          'law_largest': largest, 'law_condition_number': float(np.sqrt(largest / smallest))}
 
 
 def define():
@@ -214,14 +133,14 @@ def main(argv):
                       **law(factors, size)})
   title = (f'Products of {", ".join(map(str, cases))} Gaussian {"matrix" if cases == [1] else "matrices"}, '
            f'{size}x{size}')
-  command.write('spectra', title, list(map(_note, records)), records, spectra_figure.draw(title, records, squares),
+  writing.write('spectra', title, list(map(_note, records)), records, spectra_figure.draw(title, records, squares),
                 CAPTION, size=size, draws=FLAGS.draws, seed=FLAGS.seed)
 
 
 def _over_draws(drawn):
   """Means over the draws, and of the condition number all of them and their median."""
   conditions = [one.pop('condition_number') for one in drawn]
-  return {**command.mean(drawn), 'condition_number': float(np.median(conditions)),
+  return {**writing.mean(drawn), 'condition_number': float(np.median(conditions)),
           'condition_numbers': conditions}
 
 

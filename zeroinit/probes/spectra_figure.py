@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from zeroinit.probes import spectra
+from zeroinit.probes import spectra_law
 from zeroinit.probes.figures import log_axes, power_axis, shades
 from zeroinit.report.figures import BLACK, BLUE, RED, SKY, STYLE, finish
 
@@ -51,12 +51,12 @@ def draw(title, records, squares):
 
 def _histogram(ax, factors, values):
   """The density of the logarithm, x rho(x): on a logarithmic axis equal areas are equal shares, at both ends."""
-  low, high = spectra.quantile(2 / values.size, factors), spectra.edge(factors)
+  low, high = spectra_law.quantile(2 / values.size, factors), spectra_law.edge(factors)
   bins = low * (high / low) ** (np.arange(BINS + 3) / BINS)  # two of them beyond the end
   counts, _ = np.histogram(values, bins)
   ax.stairs(counts / (values.size * np.diff(np.log(bins))), bins, fill=True, color=SKY, alpha=0.7)
   x = np.geomspace(low, bins[-1], 2000)
-  ax.plot(x, x * spectra.density(x, factors), color=BLACK)
+  ax.plot(x, x * spectra_law.density(x, factors), color=BLACK)
   ax.set_xscale('log')
   ax.set_xlim(bins[0], bins[-1])
   _few_ticks(ax.xaxis)
@@ -72,11 +72,11 @@ def _few_ticks(axis):
 
 def _tails(ax, colours):
   """The laws at values of order 1, up to their ends."""
-  last = spectra.edge(max(colours))
+  last = spectra_law.edge(max(colours))
   for factors, colour in colours.items():
-    x = np.geomspace(1e-3, spectra.edge(factors) * (1 - 1e-9), 2000)
-    ax.plot(x, spectra.density(x, factors), color=colour, label=f'M = {factors}')
-    ax.axvline(spectra.edge(factors), color=colour, linestyle=':', linewidth=1.0)
+    x = np.geomspace(1e-3, spectra_law.edge(factors) * (1 - 1e-9), 2000)
+    ax.plot(x, spectra_law.density(x, factors), color=colour, label=f'M = {factors}')
+    ax.axvline(spectra_law.edge(factors), color=colour, linestyle=':', linewidth=1.0)
   ax.set_yscale('log')
   ax.set_ylim(1e-3, 10)
   ax.set_xlim(-0.02 * last, 1.04 * last)
@@ -91,7 +91,7 @@ def _quantiles(ax, squares, colours):
   for factors, values in squares.items():
     size = values.shape[1]
     few = np.unique(np.linspace(0, size - 1, min(size, SHOWN)).round().astype(int))
-    expected = spectra.quantile((few + 0.5) / size, factors)
+    expected = spectra_law.quantile((few + 0.5) / size, factors)
     measured = np.exp(np.log(values[:, few]).mean(0))
     ax.plot(expected, np.sqrt(measured), color=RED, linewidth=0.8)
     ax.plot(expected, measured, 'o', color=colours[factors], markersize=3)

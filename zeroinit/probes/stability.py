@@ -8,7 +8,6 @@ Writes stability.json, with a record for every method, depth and batch size, and
 initialization, or where a run left them. Exit codes: 0, or 2 for a mistake in the command or its surroundings.
 """
 
-import dataclasses
 import functools
 import math
 
@@ -16,7 +15,7 @@ import jax
 from absl import flags
 
 from zeroinit.errors import UserError
-from zeroinit.probes import command, stability_figure, training
+from zeroinit.probes import command, inputs, memory, stability_figure, training, writing
 from zeroinit.report import page
 from zeroinit.step import init_state
 
@@ -99,7 +98,7 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
 
   Args:
     config: of a run: the rate to begin with, and the seed.
-    recipe: of the run, see `constant`.
+    recipe: of the run, see `training.constant`.
     updates: n, 4 or more.
     width: of the interval that encloses the limit, in log2.
     variables: to start from, {'params': ..., 'batch_stats': ...}; default: the initialization by the config's seed.
@@ -128,12 +127,6 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
   return {'log2_largest_stable_rate': lower, 'log2_smallest_unstable_rate': upper, 'tried': tried}
 
 
-def constant(recipe, updates):
-  """The recipe with a rate that never drops, for a run of so many updates."""
-  schedule = dataclasses.replace(recipe.schedule, drops=(), steps=max(recipe.schedule.steps, updates))
-  return dataclasses.replace(recipe, schedule=schedule, plateau=None)
-
-
 def define():
   command.define()
   command.define_depths()
@@ -149,11 +142,11 @@ def main(argv):
   cases = [(subject, subject.draw(0, depth=config.depth, batch_size=batch_size))
            for subject in command.subjects() for config in command.at_depths(subject)
            for batch_size in (command.integers('batches') if FLAGS.batches else [config.batch_size])]
-  recipes = [constant(command.recipe_of(config), FLAGS.length) for _, config in cases]
+  recipes = [training.constant(inputs.recipe_of(config), FLAGS.length) for _, config in cases]
   if not FLAGS.width > 0:
     raise UserError(f'--width={FLAGS.width} is not a positive number')
   for (_, config), recipe in zip(cases, recipes, strict=True):
-    command.need_memory_to_train(config, recipe)
+    memory.need_to_train(config, recipe)
   records = []
   with command.Measuring(len(cases) * FLAGS.draws) as progress:
     for (subject, config), recipe in zip(cases, recipes, strict=True):
@@ -168,16 +161,16 @@ def main(argv):
       made = subject.made(recipe.net, depth=config.depth, batch_size=config.batch_size)
       records.append(made | _mean(drawn) | {'tried': tried})
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
-  title = command.title(configs, nets) + f': the largest rate at which {FLAGS.length} updates are stable'
+  title = writing.title(configs, nets) + f': the largest rate at which {FLAGS.length} updates are stable'
   notes = [note for record in records for note in _notes(record)]
-  command.write('stability', title, notes, records, stability_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                length=FLAGS.length, width=FLAGS.width, **command.settings(configs, nets))
+  writing.write('stability', title, notes, records, stability_figure.draw(title, records), CAPTION, draws=FLAGS.draws,
+                length=FLAGS.length, width=FLAGS.width, **writing.settings(configs, nets))
 
 
 def _mean(drawn):
   """Means over the draws in which a stable rate was found, and how many those are."""
   found = [one for one in drawn if math.isfinite(one['log2_largest_stable_rate'])]
-  return command.mean(found or drawn[:1]) | {'draws_with_a_stable_rate': len(found)}
+  return writing.mean(found or drawn[:1]) | {'draws_with_a_stable_rate': len(found)}
 
 
 def _notes(record):

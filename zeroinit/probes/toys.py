@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zeroinit.blocks import Block, BlockV2, Conv, Stage
+from zeroinit.blocks import Block, BlockV2, Stage
 from zeroinit.errors import UserError
-from zeroinit.layers import branch_inits, normalize
+from zeroinit.layers import ConvSpec, branch_inits, normalize
 from zeroinit.methods import Method
 
 
@@ -74,7 +74,7 @@ class Toy(nn.Module):
   @property
   def stages(self):
     """As of a ResNet: for every stage, here one, and every block in it the convolutions of the branch."""
-    return (((Conv(self.channels, KINDS[self.kind][1]),) * self.layers,) * self.num_blocks,)
+    return (((ConvSpec(self.channels, KINDS[self.kind][1]),) * self.layers,) * self.num_blocks,)
 
   @property
   def title(self):

@@ -1,28 +1,23 @@
 """The first updates of a network, for probes that look at it while it trains, or at how far it can be trained."""
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zeroinit import data, runs
+from zeroinit import runs
 from zeroinit.errors import UserError
-from zeroinit.probes import command
-from zeroinit.resident import Resident
-from zeroinit.step import init_state, score
-from zeroinit.stream import Stream
+from zeroinit.feed import make_feed
+from zeroinit.probes import command, inputs, memory
+from zeroinit.step import init_state
 
 
-@contextlib.contextmanager
 def feeding(config, recipe):
-  """The data of a config, as `advance` and `test_accuracy` take it."""
-  dataset = command.dataset_of(config)
-  feed = (Stream(recipe, dataset, config, 0) if isinstance(dataset, data.StreamedDataset)
-          else Resident(recipe, dataset, config.eval_batch_size))
-  with contextlib.closing(feed):
-    yield feed
+  """A context manager that gives the `feed.Feed` of a config, and closes it."""
+  return contextlib.closing(make_feed(recipe, inputs.dataset_of(config), config, 0))
 
 
 def advance(recipe, feed, state, until):
@@ -41,6 +36,12 @@ def advance(recipe, feed, state, until):
   return state, total / updates if updates else float('nan')
 
 
+def constant(recipe, updates):
+  """The recipe with a rate that never drops, for a run of so many updates."""
+  schedule = dataclasses.replace(recipe.schedule, drops=(), steps=max(recipe.schedule.steps, updates))
+  return dataclasses.replace(recipe, schedule=schedule, plateau=None)
+
+
 def loss(net, variables, images, labels):
   """The mean cross-entropy of a batch, with norms in training mode, without L2: for probes to differentiate.
 
@@ -51,11 +52,6 @@ def loss(net, variables, images, labels):
   if jnp.issubdtype(labels.dtype, jnp.floating):
     return 0.5 * jnp.square(outputs - labels).sum(-1).mean()
   return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
-
-
-def test_accuracy(recipe, feed, state, examples):
-  """The share of the test images, of which there are so many, that are classified correctly."""
-  return sum(int(score(recipe, state, *batch)[0]) for batch in feed.test_batches()) / examples
 
 
 def states(config, recipe, updates=(0,), checkpoint=None):
@@ -82,19 +78,19 @@ def states(config, recipe, updates=(0,), checkpoint=None):
 
 
 def prepared(subject, updates, states_of=states):
-  """The network of a subject, and its `moments`.
+  """The network of a subject, and its `snapshots`.
 
   Raises:
     UserError: it has no state after so many updates, or training it needs too much memory.
   """
-  recipe = command.recipe_of(subject.config)
+  recipe = inputs.recipe_of(subject.config)
   command.check_updates(subject, recipe, updates)
-  command.need_memory_to_train(subject.config, recipe)
-  return recipe.net, moments(subject, recipe, updates, states_of)
+  memory.need_to_train(subject.config, recipe)
+  return recipe.net, snapshots(subject, recipe, updates, states_of)
 
 
-def moments(subject, recipe, updates, states_of=states, batch_of=command.batch_at):
-  """A function that yields the moments of one draw, from its number: what `states_of` yields, and a batch.
+def snapshots(subject, recipe, updates, states_of=states, batch_of=inputs.batch_at):
+  """A function that yields the snapshots of one draw, from its number: what `states_of` yields, and a batch.
 
   Args:
     subject: a `command.Subject`; recipe: of its config; updates: int, ascending.
@@ -103,8 +99,8 @@ def moments(subject, recipe, updates, states_of=states, batch_of=command.batch_a
   """
   def of_draw(index):
     config = subject.draw(index)
-    for state, *variables in states_of(config, recipe, updates, subject.checkpoint):
-      yield state, *variables, batch_of(config, state or 0)
+    for done, *variables in states_of(config, recipe, updates, subject.checkpoint):
+      yield done, *variables, batch_of(config, done or 0)
 
   return of_draw
 

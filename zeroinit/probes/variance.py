@@ -22,7 +22,8 @@ from zeroinit.blocks import Block
 from zeroinit.config import method_of
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
-from zeroinit.probes import command, laws, texts, toys, training, variance_figure
+from zeroinit.probes import command, inputs, memory, texts, toys, training, variance_figure, variance_laws, writing
+from zeroinit.probes.layers import leave
 from zeroinit.probes.scaling import scaled
 from zeroinit.recipe import image_shape
 from zeroinit.report import page
@@ -128,25 +129,21 @@ def _moments(net, variables, images):
 def _leave_moments(call, args, kwargs, context):
   """Has every block leave the moments of its parts, and every norm its statistics, when a method of it is called."""
   module, result = context.module, call(*args, **kwargs)
-
-  def leave(name, value):
-    module.sow('probes', name, value, init_fn=lambda: None, reduce_fn=lambda _, value: value)
-
   if isinstance(module, Block) and context.method_name == '__call__':
-    leave('input', _scaled_moments(args[0]))
-    leave('output', _scaled_moments(result))
+    leave(module, 'input', _scaled_moments(args[0]))
+    leave(module, 'output', _scaled_moments(result))
   elif isinstance(module, Block) and context.method_name == 'merge':
-    leave('skip', _scaled_moments(args[0]))
-    leave('sum', _scaled_moments(result))
+    leave(module, 'skip', _scaled_moments(args[0]))
+    leave(module, 'sum', _scaled_moments(result))
   elif isinstance(module, Block) and context.method_name == 'multiplier':
-    leave('branch', _scaled_moments(result * args[0]))
+    leave(module, 'branch', _scaled_moments(result * args[0]))
   elif isinstance(module, GhostNorm) and context.method_name == '__call__':
     x = args[0]
     size = min(module.group_size or len(x), len(x))
     groups = x.reshape(-1, size, *x.shape[1:]).astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(1, groups.ndim - 1))
-    leave('mean', groups.mean(axes).mean(0))
-    leave('var', groups.var(axes).mean(0))
+    leave(module, 'mean', groups.mean(axes).mean(0))
+    leave(module, 'var', groups.var(axes).mean(0))
   return result
 
 
@@ -192,13 +189,13 @@ def main(argv):
   prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
   records, notes, formulas = [], [], {}
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, moments) in zip(who, prepared, strict=True):
+    for subject, (net, snapshots) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for state, variables, (images, _) in progress.draws(subject, moments):
-        found.setdefault(state, []).append(measure(net, variables, images))
-      for state, draws in found.items():
-        records += _records(subject, net, state, draws)
-      formulas[subject.label] = laws.formula(net) if 0 in found else ''
+      for done, variables, (images, _) in progress.draws(subject, snapshots):
+        found.setdefault(done, []).append(measure(net, variables, images))
+      for done, draws in found.items():
+        records += _records(subject, net, done, draws)
+      formulas[subject.label] = variance_laws.formula(net) if 0 in found else ''
       notes += _notes(subject, net, found, updates)
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
@@ -208,48 +205,48 @@ def main(argv):
     notes.insert(0, f'A norm of their own, so no statistics of norms in the records: {", ".join(own)}.')
   if normless:
     notes.insert(0, f'No norm, so no statistics of norms in the records: {", ".join(normless)}.')
-  title = command.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
-  settings = command.settings(configs, nets)
+  title = writing.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
+  settings = writing.settings(configs, nets)
   if FLAGS.network != 'own':
     settings |= {'dataset': 'Gaussian inputs'} | ({} if FLAGS.network == 'conv' else {'image_size': 1})
-  command.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
+  writing.write('variance', title, notes, records, variance_figure.draw(title, records, formulas), CAPTION,
                 draws=FLAGS.draws, **settings)
 
 
 def _own(subject, updates):
-  """The network of a config, and its `training.moments`, all on the first batch."""
-  recipe = command.recipe_of(subject.config)
+  """The network of a config, and its `training.snapshots`, all on the first batch."""
+  recipe = inputs.recipe_of(subject.config)
   if not hasattr(recipe.net, 'block'):
     raise UserError(f'{recipe.net.title} has no residual blocks, and so no skip path whose variance could be measured')
   command.check_updates(subject, recipe, updates)
   if updates[-1]:
-    command.need_memory_to_train(subject.config, recipe)
+    memory.need_to_train(subject.config, recipe)
   elif subject.checkpoint is None:  # parameters, momentum, and what initializing takes
-    command.need_memory(recipe.net.title, 3 * command.parameter_bytes(recipe.net, recipe.image_shape))
-  return recipe.net, training.moments(subject, recipe, updates, batch_of=lambda config, _: command.first_batch(config))
+    memory.need(recipe.net.title, 3 * memory.parameter_bytes(recipe.net, recipe.image_shape))
+  return recipe.net, training.snapshots(subject, recipe, updates, batch_of=lambda config, _: inputs.first_batch(config))
 
 
 def _toy(subject):
   """As `_own`, for a toy network with the method of the config, whose inputs have no labels."""
   config = subject.config
   net = toys.Toy(FLAGS.network, method_of(config), FLAGS.blocks, FLAGS.channels, FLAGS.branch_layers)
-  inputs = partial(toys.inputs, net, batch=config.batch_size, image_size=image_shape(config)[0])
-  command.need_memory(net.title, 2 * command.parameter_bytes(net, inputs(jax.random.key(0)).shape[1:]))
+  inputs_of = partial(toys.inputs, net, batch=config.batch_size, image_size=image_shape(config)[0])
+  memory.need(net.title, 2 * memory.parameter_bytes(net, inputs_of(jax.random.key(0)).shape[1:]))
   init = jax.jit(partial(net.init, train=False))
 
-  def moments(index):
+  def snapshots(index):
     weights, images = jax.random.split(jax.random.key(subject.draw(index).seed))
-    images = inputs(images)
+    images = inputs_of(images)
     yield 0, {'batch_stats': {}} | init(weights, images[:1]), (images, None)
 
-  return net, moments
+  return net, snapshots
 
 
-def _records(subject, net, state, draws):
+def _records(subject, net, done, draws):
   """Means over draws of the records of one network in one state, with the laws where it is at initialization."""
-  records = [command.mean(drawn) for drawn in zip(*draws, strict=True)]
-  expected = laws.expected(net, records[0]['input_second_moment']) if state == 0 else None
-  made = subject.made(net, updates=state, draws=len(draws))
+  records = [writing.mean(drawn) for drawn in zip(*draws, strict=True)]
+  expected = variance_laws.expected(net, records[0]['input_second_moment']) if done == 0 else None
+  made = subject.made(net, updates=done, draws=len(draws))
   for place, record in enumerate(records):
     law = expected[place] if expected else None
     of_law = {'law_skip_second_moment': law.skip, 'law_branch_second_moment': law.branch,
@@ -259,15 +256,15 @@ def _records(subject, net, state, draws):
 
 def _notes(subject, net, found, updates):
   """What a reader of the records or the figure would miss."""
-  if not subject.checkpoint and laws.expected(net, 1.0) is None:
+  if not subject.checkpoint and variance_laws.expected(net, 1.0) is None:
     who = "functions of one's own" if net.method.inner.functions else 'blocks that end with a ReLU (V1)'
     yield f'{subject.label}: {who} follow none of the laws.'
   yield from command.divergence_notes(subject, found, updates)
-  for state, draws in found.items():
+  for done, draws in found.items():
     lost = [record['block'] for records in draws for record in records
             if not np.isfinite(record['output_second_moment'])]
     if lost:
-      yield f'{texts.in_state(subject.label, state)} exceeds float32 from block {min(lost)} on: null in the JSON.'
+      yield f'{texts.in_state(subject.label, done)} exceeds float32 from block {min(lost)} on: null in the JSON.'
 
 
 def summary(made):

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib import ticker
 
-from zeroinit.probes.figures import in_columns, log_axes, marks_of_states, positive, shades
+from zeroinit.probes.figures import in_columns, log_axes, marks_of_updates, positive, shades
 from zeroinit.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, finish
 
 COLUMNS = 5  # at most, side by side
@@ -38,15 +38,15 @@ def _heading(name, law):
 
 def _column(panels, records):
   """The panels of one network, whose states along training are drawn in shades."""
-  states = list(dict.fromkeys(record['updates'] for record in records))
-  for i, state in enumerate(states):
-    here = [record for record in records if record['updates'] == state]
+  updates = list(dict.fromkeys(record['updates'] for record in records))
+  for i, done in enumerate(updates):
+    here = [record for record in records if record['updates'] == done]
     blocks = [record['block'] for record in here]
     marker = {'marker': '.', 'markersize': 5} if len(blocks) <= MARKED else {}
 
     def line(ax, field, colour, above=0.0, *, here=here, blocks=blocks, marker=marker, i=i):
       values = positive([record[field] for record in here])
-      ax.plot(blocks, np.where(values > above, values, math.nan), color=shades(colour, len(states))[i], **marker)
+      ax.plot(blocks, np.where(values > above, values, math.nan), color=shades(colour, len(updates))[i], **marker)
 
     moments, share, parts = panels
     line(moments, 'output_second_moment', SKIP)
@@ -58,7 +58,7 @@ def _column(panels, records):
     if 'norm_variance' in here[0]:
       few = slice(0, None, math.ceil(len(here) / HOLLOW))
       parts.plot(blocks[few], positive([record['norm_variance'] for record in here])[few], 'o',
-                 color=shades(BLACK, len(states))[i],
+                 color=shades(BLACK, len(updates))[i],
                  markerfacecolor='none', markersize=5, markeredgewidth=0.7, zorder=4)
     if 'law_share' in here[0]:
       dashed = {'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'zorder': 3}
@@ -94,4 +94,4 @@ def _marks(records):
     marks.append({'color': BLACK, 'linestyle': (0, (3, 2)), 'linewidth': 1.0, 'label': 'law, at initialization'})
   if len({record['stage'] for record in records}) > 1:
     marks.append({'color': '#b0b0b0', 'linestyle': ':', 'label': 'a new stage'})
-  return marks + marks_of_states(record['updates'] for record in records)
+  return marks + marks_of_updates(record['updates'] for record in records)

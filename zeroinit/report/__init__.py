@@ -4,7 +4,7 @@
     published.py  the papers' numbers, and which of our settings each belongs to
     header.py     the title, which says what stands between the numbers and the papers', what was run, and how far
     tables.py     a row per setting
-    findings.py   the papers' claims: which hold
+    findings/     the papers' claims: which hold; a file for each paper's tables or figures
     figures.py    the papers' figures; curves.py: accuracy along training
     records.py    the same as CSV
     page.py       Markdown, HTML and plain text; page.css, page.js

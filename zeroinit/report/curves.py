@@ -52,7 +52,7 @@ def _curve(study, cell):
 
   Without a row where the run is of an earlier version, which did not write down the training accuracy.
   """
-  records = runs.Run(study.directory(cell), read_only=True).records
+  records = runs.Run(study.directory(cell)).records
   if not all('train_accuracy' in record for record in records):
     return np.array([])
   return np.array([[record['step'] / records[-1]['step'], record['train_accuracy'], record['test_accuracy']]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from zeroinit.report import header, page
-from zeroinit.report.groups import ACCURACY, LOSS, METRICS, varying
+from zeroinit.report.groups import ACCURACY, LOSS, METRICS, SHORT, varying
 from zeroinit.report.published import published
 from zeroinit.report.tables import field, rate, units, value
 
@@ -41,7 +41,6 @@ TICKS = (10, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 100)  # of 
 PANELS = 12  # at most, in one figure
 ALMOST = 100.5  # percent; the error is taken from here, so that an accuracy of 100 % has a place on a logarithmic axis
 AXIS = {ACCURACY: 'test accuracy, %', LOSS: 'training loss, with L2'}
-SHORT = {ACCURACY: 'accuracy', LOSS: 'loss'}
 NAMES = {'batch_size': 'batch size', 'learning_rate': 'learning rate', 'depth': 'depth'}
 
 
@@ -87,8 +86,9 @@ def _against_the_rate(gathered, groups, names, metric):
   _value_axis(axes[0, 0], metric, _means(groups, metric), 0.05 + _step(lines) * len(lines) if diverged else 0.0)
   every = '' if len(shown) == len(of_panels) else f' {len(shown)} of {len(of_panels)} panels are shown.'
   end = 'bottom' if metric == ACCURACY else 'top'
+  what = AXIS[metric][0].upper() + AXIS[metric][1:]  # str.capitalize would make L2 l2
   return image_of(gathered, figure, lines, f'report_{SHORT[metric]}_rate.png',
-                f'{AXIS[metric].capitalize()}, against learning rate: mean and standard deviation of the kept runs. '
+                f'{what}, against learning rate: mean and standard deviation of the kept runs. '
                 f'The large marker is the optimum. A cross at the {end} says that runs diverged at this rate.'
                 + _about_hollow(theirs.learning_rate for theirs in _published(gathered, groups, metric)) + every)
 

@@ -7,6 +7,7 @@ from zeroinit import data, selection
 from zeroinit.studies import TUNED_OVER, Cell, Study, extended
 
 ACCURACY, LOSS = METRICS = tuple(selection.BETTER)
+SHORT = {ACCURACY: 'accuracy', LOSS: 'loss'}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ import math
 import re
 import time
 
-from zeroinit.config import PROTOCOLS
 from zeroinit.progress import duration
+from zeroinit.protocol import PROTOCOLS
 from zeroinit.report import page
-from zeroinit.report.published import SEEDS
+from zeroinit.report.published import PUBLISHED_SEEDS
 
 REFRESH_SECONDS = 20.0  # of the page of a running study
 
@@ -31,7 +31,7 @@ def departures(gathered):
     phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
   if 'own' in protocols:
     phrases.append('own protocol')
-  in_the_paper, here = SEEDS.get(gathered.study.name), seeds(gathered.groups)
+  in_the_paper, here = PUBLISHED_SEEDS.get(gathered.study.name), runs_per_rate(gathered.groups)
   if in_the_paper and here < in_the_paper:
     phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')
   titles = {result.get('data', '') for result in results.values()}
@@ -89,7 +89,7 @@ def _partial(gathered):
   return [f'PARTIAL: {len(gathered.results)} of {total} cells'] if gathered.missing else []
 
 
-def seeds(groups):
+def runs_per_rate(groups):
   """The fewest runs that the study has at any rate of any setting."""
   fewest = []
   for group in groups:

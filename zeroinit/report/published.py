@@ -7,7 +7,7 @@ import json
 
 ZI, SK, FX, BJ = 'Anonymous 2019', 'De & Smith 2020', 'Zhang', 'Bjorck'  # how the names of the papers begin in the file
 SHORT = {ZI: 'ZI', SK: 'SK', FX: 'FX', BJ: 'BJ'}
-KEPT = 12  # of 15 runs, behind every published mean with a standard deviation
+PUBLISHED_KEPT = 12  # of 15 runs, behind every published mean with a standard deviation
 
 # Published name of a method -> ours, and whether it has L2. Names that are not here are the same, with L2.
 OURS = {
@@ -34,7 +34,7 @@ SOURCES = {
     'table4': ((ZI, 'Table 4', 2), (SK, 'ImageNet batch-size table', 1)),
     'table5': ((ZI, 'Table 5', 2),),
 }
-SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3', 'schedules'), 15)
+PUBLISHED_SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3', 'schedules'), 15)
 _METRICS = {'val_top1_accuracy': 'test_accuracy', 'val_top5_accuracy': 'test_top5_accuracy'}  # those named otherwise
 
 

@@ -1,4 +1,7 @@
-"""The results as CSV: a row per cell, and a row per setting and metric. Accuracies are fractions, losses include L2."""
+"""The results as CSV: a row per cell, and a row per setting and metric.
+
+Accuracies are fractions. Of the losses train_loss includes L2; test_loss and train_cross_entropy do not.
+"""
 
 import csv
 import io

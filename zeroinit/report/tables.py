@@ -5,7 +5,7 @@ import math
 
 from zeroinit.report import header, page
 from zeroinit.report.groups import ACCURACY, LOSS, varying
-from zeroinit.report.published import KEPT, published
+from zeroinit.report.published import PUBLISHED_KEPT, published
 from zeroinit.selection import kept
 
 COLUMNS = {
@@ -21,14 +21,15 @@ COLUMNS = {
     'remark': 'where the optimum is at the lowest or highest rate of the grid, the true one may lie beyond; --extend '
               'grows the grid.',
 }
-SHORT = ('kept', 'table', 'in standard errors', 'published rate', 'within the error bar', 'largest stable rate')
+NOT_IN_TERMINAL = ('kept', 'table', 'in standard errors', 'published rate', 'within the error bar',
+                   'largest stable rate')
 
 
 def results(gathered):
   """[page.Table of test accuracy, page.Table of training loss]"""
   says = header.departures(gathered)
   comparable = f' Not comparable with the published values as it stands: {"; ".join(says)}.' if says else ''
-  runs = header.seeds(gathered.groups)
+  runs = header.runs_per_rate(gathered.groups)
   best = f'best {kept(runs)} of {runs} runs per rate' if runs > 1 else 'one run per rate'
   captions = {ACCURACY: f'Test accuracy, %, {best}.', LOSS: f'Training loss, which includes L2, {best}.'}
   return [_table(gathered, metric, caption, comparable) for metric, caption in captions.items()]
@@ -36,7 +37,7 @@ def results(gathered):
 
 def how(gathered):
   """How the numbers were chosen, with the number of runs that this study has."""
-  runs = header.seeds(gathered.groups)
+  runs = header.runs_per_rate(gathered.groups)
   best = f'the best {kept(runs)} of {runs} runs are kept, for each metric apart,' if runs > 1 else 'there is one run,'
   return (f'At every learning rate {best} and a diverged run counts as the worst there is: accuracy at chance, '
           'infinite loss. The best rate of a metric is the one with the best mean of the kept runs, and ± is their '
@@ -51,7 +52,7 @@ def meanings(tables):
 
 def short(table):
   """The table with the columns that a terminal has room for."""
-  shown = [i for i, name in enumerate(table.columns) if name not in SHORT]
+  shown = [i for i, name in enumerate(table.columns) if name not in NOT_IN_TERMINAL]
   pick = lambda cells: tuple(cells[i] for i in shown)
   return dataclasses.replace(table, columns=pick(table.columns), rows=tuple(map(pick, table.rows)))
 
@@ -72,7 +73,7 @@ def difference(score, theirs, metric):
   value = unit * score.mean - theirs.value
   if score.std is None or theirs.std is None:
     return Difference(value, None)
-  error = math.sqrt((unit * score.std) ** 2 / score.kept + theirs.std**2 / KEPT)
+  error = math.sqrt((unit * score.std) ** 2 / score.kept + theirs.std**2 / PUBLISHED_KEPT)
   return Difference(value, value / error if error else None)
 
 

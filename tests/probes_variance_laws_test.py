@@ -8,7 +8,7 @@ import pytest
 
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method
-from zeroinit.probes import laws, toys, variance
+from zeroinit.probes import toys, variance, variance_laws
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 
 DRAWS = 20
@@ -45,7 +45,7 @@ def records_of(net, draws, batch=64):
     ('skipinit_alpha_inverse_sqrt_d', lambda b: (1 + 1 / 30) ** b, lambda b: (1 / 30) / (1 + 1 / 30)),
 ])
 def test_closed_forms(kind, layers, name, output, share):
-  found = laws.expected(toy(kind, name, 30, layers=layers), 1.0)
+  found = variance_laws.expected(toy(kind, name, 30, layers=layers), 1.0)
   blocks = range(1, 31)
   np.testing.assert_allclose([law.output for law in found], [output(b) for b in blocks], rtol=1e-9)
   np.testing.assert_allclose([law.share for law in found], [share(b) for b in blocks], rtol=1e-9, atol=1e-12)
@@ -61,23 +61,23 @@ def test_closed_forms(kind, layers, name, output, share):
     (wide(16, 4, 'none', kernel_init='lecun'), np.cumprod([1 / 2 + 1 / 4, 1 + 1 / 4] * 3)),
 ], ids=lambda value: getattr(value, 'title', ''))
 def test_what_the_laws_say_of_real_networks(net, outputs):
-  found = [law.output for law in laws.expected(net, 1.0)]
+  found = [law.output for law in variance_laws.expected(net, 1.0)]
   np.testing.assert_allclose(found, outputs, rtol=1e-9)
 
 
 def test_post_activation_blocks_have_no_law():
   for net in (CifarResNet(depth=14, method=METHODS['none']), ResNet50V1(method=METHODS['batch_norm'])):
-    assert laws.expected(net, 1.0) is None and laws.formula(net) == ''
-  assert len(laws.expected(ResNet50V2(method=METHODS['batch_norm']), 1.0)) == 16
+    assert variance_laws.expected(net, 1.0) is None and variance_laws.formula(net) == ''
+  assert len(variance_laws.expected(ResNet50V2(method=METHODS['batch_norm']), 1.0)) == 16
 
 
 @pytest.mark.parametrize('name', METHODS)
 def test_a_formula_is_what_is_drawn(name):
   """The text beside the line, evaluated, is the line."""
   net = toy('relu', name, 12, layers=2)
-  text = laws.formula(net).strip('$').replace(r'\ell', 'l').replace(r'\alpha', 'a').replace('^', '**')
+  text = variance_laws.formula(net).strip('$').replace(r'\ell', 'l').replace(r'\alpha', 'a').replace('^', '**')
   alpha = 1 / np.sqrt(12) if METHODS[name].alpha == 'inverse_sqrt_d' else METHODS[name].alpha
-  for block, law in enumerate(laws.expected(net, 1.0), 1):
+  for block, law in enumerate(variance_laws.expected(net, 1.0), 1):
     assert eval(text, {'l': block, 'a': alpha, 'd': 12}) == pytest.approx(law.output)
 
 
@@ -94,7 +94,7 @@ def test_laws_hold_in_fully_connected_networks(kind, name, layers, channels, blo
   net = toy(kind, name, blocks, channels, layers)
   drawn = list(records_of(net, DRAWS))
   looked_at = sorted({1, 2, 5, blocks // 4, blocks // 2, blocks})
-  expected = laws.expected(net, 1.0)
+  expected = variance_laws.expected(net, 1.0)
   for block in looked_at:
     law = expected[block - 1]
     for field, want, slack in (
@@ -117,7 +117,7 @@ def test_with_relus_the_channel_means_grow_too():
 def test_in_a_wide_resnet_padding_takes_a_little_from_the_law():
   """papers.md, (e), of Gaussian images: with a norm a little less than j + 1 in every group; x 1.8 to 2 without."""
   norm, none, zero = (next(records_of(wide(22, 2, name), 1, batch=16)) for name in ('batch_norm', 'none', 'multiplier'))
-  for record, law in zip(norm, laws.expected(wide(22, 2, 'batch_norm'), 1.0), strict=True):
+  for record, law in zip(norm, variance_laws.expected(wide(22, 2, 'batch_norm'), 1.0), strict=True):
     assert 0.8 * law.output < record['output_second_moment'] < 1.03 * law.output
   ends = [norm[block]['output_second_moment'] for block in (2, 5, 8)]
   assert all(3.2 < end < 4 for end in ends)

@@ -17,7 +17,7 @@ import dataclasses
 import math
 
 from zeroinit.blocks import BlockV1, projection
-from zeroinit.layers import initial_alpha
+from zeroinit.layers import KERNEL_INITS, initial_alpha
 from zeroinit.probes.toys import LinearBlock
 
 
@@ -66,8 +66,8 @@ def expected(net, start):
 
 def _gain(net, spec, channels):
   """Second moment after a convolution over that before its ReLU, which halves it, if it has one; without a border."""
-  fans = {'he': channels, 'lecun': channels, 'xavier': (channels + spec.features) / 2}
-  variance = {'he': 2.0, 'lecun': 1.0, 'xavier': 1.0}[net.kernel_init] / fans[net.kernel_init]
+  scale, fan, _ = KERNEL_INITS[net.kernel_init]
+  variance = scale / {'fan_in': channels, 'fan_avg': (channels + spec.features) / 2}[fan]
   return variance * channels * (1.0 if net.block is LinearBlock else 0.5)
 
 

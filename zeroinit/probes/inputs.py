@@ -1,0 +1,53 @@
+"""What a probe begins with: the recipe of a config, its data set, and the batches that a run of it draws."""
+
+import contextlib
+import functools
+
+import jax
+import numpy as np
+
+from zeroinit import batches, data, environment, loader
+from zeroinit.recipe import make_recipe
+
+
+def recipe_of(config):
+  """The recipe of a config on one device. Raises UserError where the data set is missing, or smaller than a batch."""
+  return make_recipe(config, dataset_of(config).train_examples, jax.devices()[:1])
+
+
+def dataset_of(config):
+  """The data set of a config, read once."""
+  return _dataset(config.dataset, config.data_dir)
+
+
+@functools.cache
+def _dataset(name, data_dir):
+  return data.source(name).load(data_dir)
+
+
+def first_batch(config):
+  """The first batch of a run of that config, see `batch_at`."""
+  return batch_at(config, 0)
+
+
+def batch_at(config, step):
+  """The batch of an update of a run of that config, counted from 0, as the run draws it.
+
+  Returns:
+    images, float32 [batch, ...], standardized, and labels, int32 [batch].
+  """
+  source, dataset = data.source(config.dataset), dataset_of(config)
+  if isinstance(dataset, data.StreamedDataset):
+    drawn = loader.training_batches(
+        dataset.train, seed=config.seed, batch_size=config.batch_size, rows=np.arange(config.batch_size),
+        size=config.image_size, crop=config.crop, flip=config.flip, num_classes=source.NUM_CLASSES,
+        workers=config.data_workers or environment.threads(), begin=step)
+    with contextlib.closing(drawn):
+      batch = next(drawn)
+  else:
+    seed, (epoch, place) = np.uint32(config.seed), divmod(step, dataset.train_examples // config.batch_size)
+    order = batches.epoch_order(seed, epoch, dataset.train_examples)
+    example = order[place * config.batch_size : (place + 1) * config.batch_size]
+    batch = batches.draw(*jax.device_put((dataset.train_images, dataset.train_labels)), example, seed, epoch,
+                         config.crop, config.flip)
+  return batches.standardize(batch['image'], source.MEAN, source.STD), batch['label']

@@ -1,0 +1,29 @@
+"""What must come out: the claims of the papers, each judged on a study's own results.
+
+A claim is a function over {Setting: {metric: Choice}}; its docstring is the claim, with its tolerance, and it returns
+whether that holds and the numbers it was judged on. Where the paper says "well above" or "slightly", the tolerance is
+ours. ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444, BJ is Bjorck et al., SA Santurkar et al.
+"""
+
+import dataclasses
+
+from zeroinit.report import page
+from zeroinit.report.findings import batch_size, bjorck, depth, digits, imagenet, santurkar, schedules, table1
+from zeroinit.report.findings.judging import complete_settings, judge
+from zeroinit.report.published import PUBLISHED_SEEDS
+
+PARTS = (digits, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar)
+CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items()}
+
+
+def table(study, groups):
+  """The claims about a study as a page.Table; None where there are none, as for a user's own study."""
+  settings = complete_settings(groups, least_kept=2 if study in PUBLISHED_SEEDS else 1)
+  rows = [dataclasses.astuple(judge(claim, settings)) for claim in CLAIMS.get(study, ())]
+  caption = 'Each claim, judged on these runs.'
+  return page.Table(caption, ('claim', 'verdict', 'numbers'), tuple(rows)) if rows else None
+
+
+def short(table):
+  """The claims and verdicts, for a terminal."""
+  return page.Items(tuple(f'{verdict}: {claim}' for claim, verdict, _ in table.rows))
