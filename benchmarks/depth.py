@@ -2,8 +2,8 @@
 
   python -m benchmarks.depth --record=results/depth_cpu.json
 
-Compares within one run, by turns: each depth with depth 16, and the scanned network with the same one unrolled. The unrolled one
-is given its best case, a step outside any loop with XLA's own gradients of convolutions.
+Compares within one run, by turns: each depth with depth 16, and the scanned network with the same one unrolled. The
+unrolled one is given its best case, a step outside any loop with XLA's own gradients of convolutions.
 """
 
 import statistics
