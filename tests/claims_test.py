@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from zeroinit import claims, objects
-from zeroinit.checkpoints import Checkpoints
+from zeroinit.checkpoints import CHECKSUMS, Checkpoints
 from zeroinit.errors import UserError
 
 
@@ -111,6 +111,16 @@ def test_a_checkpoint_that_was_on_its_way_when_the_disk_went_counts_for_nothing(
   for place, restored in ((directory, None), (away, state)):
     with contextlib.closing(Checkpoints(place / 'checkpoints')) as found:
       assert found.restore(say=lambda line: None) == restored
+
+
+def test_a_checkpoint_that_a_sleeper_put_there_too_late_is_saved_anew(directory):
+  state = {'step': np.int32(1)}
+  with contextlib.closing(Checkpoints(directory / 'checkpoints')) as sleeping:
+    sleeping.save(1, {'step': np.int32(0)})
+  (directory / 'checkpoints' / '1' / CHECKSUMS).unlink()  # as where it has lost its claim before these were written
+  with contextlib.closing(Checkpoints(directory / 'checkpoints')) as awake:
+    awake.save(1, state)
+    assert awake.restore() == state
 
 
 def test_a_sleeper_cannot_put_in_place_what_it_had_written_before(tmp_path):

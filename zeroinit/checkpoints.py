@@ -18,6 +18,7 @@ from zeroinit import processes
 from zeroinit.errors import UserError, first_line
 
 CHECKPOINTS_KEPT = 2  # the one before as well, should the newest be damaged
+MOST = 8  # that are looked at: holders that were killed or only slept may have left more than are kept
 CHECKSUMS = 'checksums.json'  # in a checkpoint's directory, written last: {file: sha256}
 RECORDS = 'metrics.jsonl'  # in it, for the lines that the run had recorded by then
 
@@ -37,7 +38,7 @@ class Checkpoints:
     self.directory = directory
     self.passed_over = False
     self._manager = None
-    self._damaged = []  # steps
+    self._damaged = set()  # steps
 
   def save(self, step, state, records=(), still_held=lambda: None):
     """Saves a state (arrays in nested dicts) and returns when it is on disk. Raises UserError where it cannot be.
@@ -48,9 +49,11 @@ class Checkpoints:
     """
     try:
       with _quiet():
+        if step in self._steps():
+          if not self._damage(step, records):
+            return  # the run went on from here and has not moved
+          self._damaged.add(step)  # such as one that a holder before this one was about to save
         self._remove_damaged()
-        if processes.agree(step in self._steps()):
-          return  # the run went on from here and has not moved
         self._need_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         self._open().save(step, args=ocp.args.StandardSave(state), force=True)
       still_held()  # Orbax makes what directories it misses, also where the disk has gone in between
@@ -76,14 +79,13 @@ class Checkpoints:
       UserError: the files are as they were written, but cannot be read.
     """
     newest = None
-    for step in sorted(self._steps(), reverse=True):
+    for step in self._steps():
       try:
-        changed = self._changed(step, records)
-        if processes.any_of(bool(changed)):
-          self._damaged.append(step)
+        damage = self._damage(step, records)
+        if damage:
+          self._damaged.add(step)
           self.passed_over = True
-          what = ', '.join(changed) or 'as another process sees it'
-          say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {what}')
+          say(f'checkpoint {self.directory / str(step)} is damaged and passed over: {damage}')
         elif newest is None:
           with _quiet():
             newest = self._restore(step, sharding)
@@ -104,15 +106,20 @@ class Checkpoints:
     return self._manager
 
   def _steps(self):
-    """The steps that a directory is named by. Orbax, asked, reads metadata in them, and fails where one is damaged."""
+    """The steps that directories are named by, the newest first, as the first of several processes sees them.
+
+    Orbax, asked, reads metadata in them, and fails where one is damaged.
+    """
     names = [path.name for path in self.directory.iterdir()] if self.directory.exists() else []
-    return [int(name) for name in names if re.fullmatch('[0-9]+', name)]
+    steps = sorted((int(name) for name in names if re.fullmatch('[0-9]{1,9}', name)), reverse=True)[:MOST]
+    return [step for step in processes.agree(steps + [-1] * (MOST - len(steps))) if step >= 0]
 
   def _remove_damaged(self):
     if self._damaged:
       self.close()  # Orbax remembers which there are
       for step in self._damaged if processes.is_first() else ():
-        (self.directory / str(step)).rmtree()
+        path = self.directory / str(step)
+        path.rmtree() if path.is_dir() else path.unlink()
       processes.agree(True)  # nobody goes on before they are gone
       self._damaged.clear()
 
@@ -132,14 +139,19 @@ class Checkpoints:
     with contextlib.closing(ocp.StandardCheckpointer()) as reader:
       return reader.restore(directory, jax.tree.map(empty, reader.metadata(directory).item_metadata.tree))
 
+  def _damage(self, step, records):
+    """What is not as it was written, in words; '' where all is, for every process."""
+    changed = self._changed(step, records)
+    return ', '.join(changed) or 'as another process sees it' if processes.any_of(bool(changed)) else ''
+
   def _changed(self, step, records):
     """Names of the files that are not as they were written."""
     try:
       expected = json.loads((self.directory / str(step) / CHECKSUMS).read_text())
-    except (FileNotFoundError, IsADirectoryError, ValueError):  # and no other OSError: a store may be out of reach
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
       expected = None
     if not isinstance(expected, dict):
-      return [CHECKSUMS]  # which a kill may also have prevented
+      return [CHECKSUMS]  # which a kill may also have prevented; any other OSError is of a store that is out of reach
     found = dict(self._checksums(step))
     if RECORDS in expected:  # versions before had none
       known = [expected[RECORDS]] if records is None else list(digests(records))

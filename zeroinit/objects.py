@@ -139,7 +139,8 @@ def _beside(path, content):
       os.fsync(file.fileno())
     yield beside
   finally:
-    beside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of a disk that has failed in between, as is said elsewhere
+      beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ class Recipe:
     micro_batches: parts into which a batch is cut, whose gradients are accumulated.
     plateau: what else lowers the rate, or None.
     momentum, weight_decay, weight_decay_on: see `optimizer`.
-    crop, flip, mean, std: see `batch`.
+    crop, flip, mean, std: see `batches`.
     image_shape: (height, width, channels).
     deterministic: whether a GPU must give the same numbers each time, see `compiling.DETERMINISTIC`.
     mesh: the devices, on one axis 'data' along which a batch is divided.
