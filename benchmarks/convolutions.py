@@ -7,7 +7,6 @@ be judged here, operation by operation, and in the whole by benchmarks.speed.
 """
 
 import statistics
-import sys
 import time
 
 import jax
@@ -18,12 +17,13 @@ from jax import lax
 from rich.console import Console
 from rich.table import Table
 
-from zeroinit import command_line, compiling, environment, json_files, objects
+from benchmarks import record
+from zeroinit import command_line, compiling
 from zeroinit.convolution import LAYOUT, convolve
 
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'Images; few, for XLA takes seconds for some.')
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 CASES = [(32, 16, 64, 1), (32, 64, 64, 1), (32, 64, 128, 2), (16, 128, 128, 1), (16, 128, 256, 2), (8, 256, 256, 1)]
 PADDING = ((1, 1), (1, 1))
@@ -56,7 +56,7 @@ def seconds(program, arguments):
 
 def main(argv):
   del argv
-  random = np.random.default_rng(0)
+  path, random = record.prepare(), np.random.default_rng(0)
   table, records = Table('convolution', 'operation', 'XLA, GFLOP/s', 'here, GFLOP/s', 'ratio'), []
   for size, channels, wide, stride in CASES:
     draw = lambda *shape: jnp.asarray(random.standard_normal(shape, np.float32))
@@ -78,10 +78,7 @@ def main(argv):
       table.add_row(title, name, f'{flop / before / 1e9:,.0f}', f'{flop / after / 1e9:,.0f}',
                     f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
   Console(width=120).print(table)
-  if RECORD.value:
-    json_files.write(objects.absolute(RECORD.value), {
-        'command': ' '.join(['python -m benchmarks.convolutions', *sys.argv[1:]]), 'batch_size': BATCH_SIZE.value,
-        'operations': records, **environment.of(jax.devices()[:1])})
+  record.write(path, {'batch_size': BATCH_SIZE.value, 'operations': records})
 
 
 if __name__ == '__main__':

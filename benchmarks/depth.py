@@ -7,7 +7,6 @@ unrolled one is given its best case, a step outside any loop with XLA's own grad
 """
 
 import statistics
-import sys
 import time
 from functools import partial
 
@@ -19,7 +18,8 @@ import optax
 from absl import flags
 from jax import lax
 
-from zeroinit import command_line, compiling, environment, json_files, layers
+from benchmarks import record
+from zeroinit import command_line, compiling, layers
 from zeroinit.batches import standardize
 from zeroinit.blocks import BlockV2
 from zeroinit.config import base_config
@@ -34,7 +34,7 @@ METHOD = flags.DEFINE_string('method', 'zeroinit', 'Row of METHODS.')
 WIDTH = flags.DEFINE_integer('width', 2, 'Width of the networks.')
 DEPTHS = flags.DEFINE_list('depths', ['16', '100', '1000'], 'Depths; the first is what the others are compared with.')
 UNROLLED = flags.DEFINE_bool('unrolled', True, 'Also compare with the unrolled network, at the first depth.')
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 BATCH = 64
 IMAGES = np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8)
@@ -66,7 +66,8 @@ def state_of(recipe):
 
 def in_loop(recipe):
   """The program that training runs, as (compiled program, seconds to trace it, seconds to compile it)."""
-  state = state_of(recipe)
+  jax.clear_caches()
+  state = jax.block_until_ready(state_of(recipe))
   began = time.perf_counter()
   lowered = train_steps.program().lower(recipe, state, IMAGES, LABELS, 0)
   traced = time.perf_counter()
@@ -81,7 +82,6 @@ def measure(depth, remat):
   initialized = time.perf_counter() - began
   first, ratios, attempts = recipe_of(int(DEPTHS.value[0]), remat), [], []
   for _ in range(3):
-    jax.clear_caches()
     _, *seconds_of_first = in_loop(first)
     attempts.append(in_loop(recipe))
     ratios.append(sum(attempts[-1][1:]) / sum(seconds_of_first))
@@ -145,7 +145,7 @@ def scanned_over_unrolled(depth, rounds=9):
 
 def main(argv):
   del argv
-  rows = []
+  path, rows = record.prepare(), []
   for depth in map(int, DEPTHS.value):
     for remat in (False, True):
       rows.append(measure(depth, remat))
@@ -155,14 +155,12 @@ def main(argv):
             f'({row["trace_and_compile_over_first_depth"]:.2f}x)  '
             f'step {row["step_seconds"]:7.2f} s, {row["step_ms_per_block"]:6.1f} ms a block  '
             f'memory {row["program_memory_mb"]:7,.0f} MB', flush=True)
-  record = {'command': ' '.join(['python -m benchmarks.depth', *sys.argv[1:]]), 'network': f'WRN-d-{WIDTH.value}',
-            'method': METHOD.value, 'batch_size': BATCH, 'depths': rows, **environment.of(jax.devices()[:1])}
+  measured = {'network': f'WRN-d-{WIDTH.value}', 'method': METHOD.value, 'batch_size': BATCH, 'depths': rows}
   if UNROLLED.value:
-    record['unrolled'] = scanned_over_unrolled(int(DEPTHS.value[0]))
-    print(f'scanned / unrolled step at depth {record["unrolled"]["depth"]}: {record["unrolled"]["ratio_median"]:.2f} '
-          f'({record["unrolled"]["ratio_min"]:.2f} to {record["unrolled"]["ratio_max"]:.2f})')
-  if RECORD.value:
-    json_files.write(RECORD.value, record)
+    row = measured['unrolled'] = scanned_over_unrolled(int(DEPTHS.value[0]))
+    print(f'scanned / unrolled step at depth {row["depth"]}: {row["ratio_median"]:.2f} '
+          f'({row["ratio_min"]:.2f} to {row["ratio_max"]:.2f})')
+  record.write(path, measured)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Several runs at once on one device: what a grid gains from that, by images per second of all runs together.
 
   python -m benchmarks.grids --record=results/grids_cpu.json
-  python -m benchmarks.grids --runs=1,2,4,8,16 --record=results/grids_h200.json       # on a GPU
+  python -m benchmarks.grids --runs=1,2,4,8,16 --record=results/grids_gpu.json        # on a GPU
 
 Compared with one run alone, in this order again and again: k processes, each with its share of the memory, and one
 program that trains k networks of different rate and seed, by vmap over the state. On an NVIDIA GPU start its MPS daemon
@@ -14,13 +14,16 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, compiling, environment, json_files, objects
+from benchmarks import record
+from zeroinit import command_line, compiling
 from zeroinit.config import base_config
 from zeroinit.errors import UserError
 from zeroinit.recipe import image_shape, make_recipe
@@ -38,9 +41,9 @@ ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each way.', 1)
 SECONDS = flags.DEFINE_float('seconds', 8.0, 'How long each is measured in a turn.')
 TOGETHER = flags.DEFINE_integer('together', None, 'Only measure so many runs in one program, and print it as JSON.')
 START = flags.DEFINE_float('start', 0.0, 'With --together: the time at which to begin, as other processes do.')
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 EXAMPLES = 4096
-STARTING = 90.0  # seconds within which every process has compiled
+STARTING = 90.0  # seconds within which every process must have compiled
 
 
 def together(count):
@@ -54,21 +57,25 @@ def together(count):
   states = [init_state(recipe, 1e-3 * 2.0**i, i) for i in range(count)]
   per_epoch = recipe.schedule.steps_per_epoch
   if count == 1:
-    state, train = states[0], lambda state, until: train_steps(recipe, state, *data, until)
+    state, train = states[0], partial(train_steps, recipe)
   else:
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    one = train_steps.__wrapped__
-    train = compiling.jit(jax.vmap(lambda state, until: one(recipe, state, *data, until), (0, None)), donate_argnums=0)
+    one = partial(train_steps.__wrapped__, recipe)
+    train = compiling.jit(jax.vmap(one, in_axes=(0, None, None, None)), donate_argnums=0)
   step = 0
 
   def advance(updates):
     nonlocal state, step
     until = min(step + updates, (step // per_epoch + 1) * per_epoch)
-    state = jax.block_until_ready(train(state, jnp.int32(until)))
+    state = jax.block_until_ready(train(state, *data, jnp.int32(until)))
     done, step = until - step, until
     return done
 
   advance(1)
+  late = time.time() - START.value
+  if START.value and late > 0:
+    raise UserError(f'it was ready {late:.1f} s too late, when the others measured without it: {STARTING:.0f} s to '
+                    'start and compile do not suffice here; try fewer --runs, or leave the machine to this alone')
   while time.time() < START.value:
     time.sleep(0.01)
   began, done = time.perf_counter(), 0
@@ -78,20 +85,33 @@ def together(count):
 
 
 def processes(count, in_each):
-  """Images per second of `count` processes together, each with so many networks in one program."""
+  """Images per second of `count` processes together, each with so many networks in one program.
+
+  Raises UserError as soon as one fails, which ends the others.
+  """
   flags_ = [f'--{name}={FLAGS[name].value}' for name in ('method', 'depth', 'width', 'batch_size', 'dtype', 'seconds')]
   command = [sys.executable, '-m', 'benchmarks.grids', *flags_, f'--together={in_each}',
              f'--start={time.time() + STARTING if count > 1 else 0}']
   share = {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / count:.3f}'}
   started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=os.environ | share) for _ in range(count)]
-  speeds = []
-  for process in started:
-    output, errors = process.communicate()
-    if process.returncode:
-      raise UserError(f'a process of {count} failed: {errors.strip().splitlines()[-1:]}')
-    speeds.append(json.loads(output.strip().splitlines()[-1]))
-  return sum(speeds)
+  with ThreadPoolExecutor(count) as threads:
+    try:
+      return sum(future.result() for future in as_completed(threads.submit(_speed, process) for process in started))
+    except UserError as error:
+      raise UserError(f'one of {count} processes failed: {error}') from error
+    finally:
+      for process in started:
+        process.kill()
+
+
+def _speed(process):
+  """What a process prints at its end."""
+  output, errors = process.communicate()
+  if process.returncode:
+    said = errors.strip().splitlines() or [f'exit code {process.returncode}']
+    raise UserError(said[-1].removeprefix('error: '))
+  return json.loads(output.strip().splitlines()[-1])
 
 
 def main(argv):
@@ -99,6 +119,7 @@ def main(argv):
   if TOGETHER.value:
     print(json.dumps(together(TOGETHER.value)))
     return
+  path = record.prepare()
   counts = [count for count in map(int, RUNS.value) if count > 1]
   alone, found = [], {}
   for _ in range(ROUNDS.value):
@@ -110,12 +131,9 @@ def main(argv):
               flush=True)
   cases = [{'way': way, 'runs': count, 'ratio': statistics.median(ratios), 'ratio_min': min(ratios),
             'ratio_max': max(ratios)} for (way, count), ratios in found.items()]
-  if RECORD.value:
-    json_files.write(objects.absolute(RECORD.value), {
-        'command': ' '.join(['python -m benchmarks.grids', *sys.argv[1:]]),
-        'network': f'WRN-{DEPTH.value}-{WIDTH.value}', 'method': METHOD.value, 'batch_size': BATCH_SIZE.value,
-        'dtype': DTYPE.value, 'alone_images_per_second': statistics.median(alone), 'cases': cases,
-        **environment.of(jax.devices()[:1])})
+  record.write(path, {
+      'network': f'WRN-{DEPTH.value}-{WIDTH.value}', 'method': METHOD.value, 'batch_size': BATCH_SIZE.value,
+      'dtype': DTYPE.value, 'alone_images_per_second': statistics.median(alone), 'cases': cases})
 
 
 if __name__ == '__main__':

@@ -7,27 +7,25 @@ a round. Only ours reads the records and makes batches of what it decodes; the o
 memory. Speed is per second of CPU time, and per second on the clock, which suffers from whatever else runs there.
 """
 
-import importlib.metadata
 import importlib.util
 import io
 import random
 import statistics
-import sys
 import time
 
 import cv2
-import jax
 import numpy as np
 from absl import flags
 from PIL import Image
 
-from zeroinit import command_line, environment, images, json_files, loader
+from benchmarks import record
+from zeroinit import command_line, images, loader
 from zeroinit.data import imagenet
 
 DATA_DIR = flags.DEFINE_string('data_dir', '', 'As config.data_dir; a part of ImageNet will do.')
 SIZE = flags.DEFINE_integer('size', 224, 'Height and width of the pictures.')
 ROUNDS = flags.DEFINE_integer('rounds', 25, 'Turns of each contender.')
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 EXAMPLES, BATCH = 160, 32
 OURS = 'ours: record to batch'
@@ -161,7 +159,7 @@ def summary(values):
 
 def main(argv):
   del argv
-  dataset = imagenet.load(DATA_DIR.value)
+  dataset, path = imagenet.load(DATA_DIR.value), record.prepare()
   split, turns = First(dataset.train), {}
   for name, function in contenders(split).items():
     function()
@@ -183,22 +181,17 @@ def main(argv):
     rows.append(row)
     cells = ('{median:7.0f} ({min:5.0f} to {max:5.0f})'.format(**row[kind]) for kind in ('cpu', 'clock'))
     print(f'{name:40s} {"   ".join(f"{cell:>28s}" for cell in cells)}')
-  record = {'command': ' '.join(['python -m benchmarks.input', *sys.argv[1:]]), 'data': dataset.title,
-            'size': SIZE.value, 'rounds': ROUNDS.value, 'images_per_second': rows}
+  measured = {'data': dataset.title, 'size': SIZE.value, 'rounds': ROUNDS.value, 'images_per_second': rows}
   for i, kind in enumerate(('cpu', 'clock')):
     ratios = [ours[i] / max(speeds[name][turn][i] for name in references) for turn, ours in enumerate(speeds[OURS])]
-    record[f'{kind}_ratio'] = summary(ratios)
+    measured[f'{kind}_ratio'] = summary(ratios)
     print(f'ours / the faster of {" and ".join(references)}, {kind}: ' + '{median:.2f} ({min:.2f} to {max:.2f})'.format(
-        **record[f'{kind}_ratio']))
-  record['resizing'] = resizing(split)
-  for row in record['resizing']:
+        **measured[f'{kind}_ratio']))
+  measured['resizing'] = resizing(split)
+  for row in measured['resizing']:
     print('size {size:3d}  {way:22s} {microseconds:6.0f} us, {difference:5.2f} levels from Pillow'.format(**row))
-  surroundings = environment.of(jax.devices()[:1])
-  for name in ('opencv-python-headless', 'pillow', 'array-record', 'tensorflow-cpu'):
-    if importlib.util.find_spec('tensorflow') or name != 'tensorflow-cpu':
-      surroundings['versions'][name] = importlib.metadata.version(name)
-  if RECORD.value:
-    json_files.write(RECORD.value, record | surroundings)
+  with_tensorflow = ['tensorflow-cpu'] if importlib.util.find_spec('tensorflow') else []
+  record.write(path, measured, ['opencv-python-headless', 'pillow', 'array-record', *with_tensorflow])
 
 
 if __name__ == '__main__':

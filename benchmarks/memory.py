@@ -3,18 +3,17 @@
   python -m benchmarks.memory --record=results/memory_cpu.json
 """
 
-import sys
-
 import jax
 import jax.numpy as jnp
 from absl import flags
 
+from benchmarks import record
 from configs import imagenet
-from zeroinit import command_line, environment, json_files, objects, step, stream
+from zeroinit import command_line, step, stream
 from zeroinit.data.imagenet import TRAIN_EXAMPLES
 from zeroinit.recipe import make_recipe
 
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 CASES = [('zeroinit', 256, False), ('zeroinit', 4096, False), ('ghost_norm', 4096, False), ('ghost_norm', 4096, True)]
 
@@ -34,15 +33,13 @@ def measure(method, batch_size, remat):
 
 
 def main(argv):
-  cases = []
+  del argv
+  path, cases = record.prepare(), []
   for case in CASES:
     cases.append(measure(*case))
     print('{method}, batch {batch_size} in {micro_batches} parts, remat {remat}: '.format(**cases[-1])
           + f'{cases[-1]["program_bytes"] / 1e9:.1f} GB and {cases[-1]["argument_bytes"] / 1e9:.1f} GB', flush=True)
-  if RECORD.value:
-    json_files.write(objects.absolute(RECORD.value), {
-        'command': ' '.join(['python -m benchmarks.memory', *sys.argv[1:]]), 'cases': cases,
-        **environment.of(jax.devices()[:1])})
+  record.write(path, {'cases': cases})
 
 
 if __name__ == '__main__':

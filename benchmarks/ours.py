@@ -59,7 +59,8 @@ def main(argv):
   bare_speed = speed(bare.run, recipe.batch_size)
   flop = 6.0 * recipe.net.multiply_adds(recipe.image_shape)  # per image: forward, and twice that backward
   print(json.dumps({
-      'framework': f'jax {jax.__version__}', 'device': jax.devices()[0].device_kind,
+      'framework': f'jax {jax.__version__}', 'platform': jax.devices()[0].platform,
+      'device': jax.devices()[0].device_kind,
       'images_per_second': loop_speed, 'bare_images_per_second': bare_speed,
       'initialize_seconds': initialized - began, 'trace_seconds': traced - initialized,
       'compile_seconds': compiled - traced, 'first_step_seconds': first - compiled,

@@ -15,17 +15,17 @@ import sys
 import tempfile
 import time
 
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, environment, json_files, objects, runs, studies
+from benchmarks import record
+from zeroinit import command_line, runs, studies
 from zeroinit.errors import UserError
 
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write; the picture is put beside it.')
 UPDATES = flags.DEFINE_integer('updates', 10_000, 'Of the run.', 1000)
 CELLS = flags.DEFINE_integer('cells', 200, 'Of the study, a multiple of 8.', 8)
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 EVERY = 0.25  # seconds between two samples
 PER_EPOCH = 22
@@ -121,21 +121,19 @@ def _say(what, samples):
 
 def main(argv):
   del argv
+  path = record.prepare()
   with tempfile.TemporaryDirectory(prefix='memory-') as directory:
     updates = over_updates(pathlib.Path(directory))
     _say(f'{UPDATES.value:,} updates', updates)
     cells = over_cells(pathlib.Path(directory))
     _say(f'{CELLS.value:,} cells', cells)
-  if RECORD.value:
-    record = objects.absolute(RECORD.value)
-    objects.make_directory(record.parent)
-    draw(record.with_suffix('.png'), updates, cells)
-    json_files.write(record, {
-        'command': ' '.join(['python -m benchmarks.resident_memory', *sys.argv[1:]]),
-        'of': ['resident', 'allocated'], 'updates': UPDATES.value,
-        'mb_per_1000_updates': [1000 * rise for rise in slopes(updates)], 'cells': CELLS.value,
-        'programs': len(METHODS) * len(DEPTHS), 'mb_per_cell': slopes(cells),
-        'mb_over_updates': thinned(updates), 'mb_over_cells': thinned(cells), **environment.of(jax.devices()[:1])})
+  if path:
+    draw(path.with_suffix('.png'), updates, cells)
+  record.write(path, {
+      'of': ['resident', 'allocated'], 'updates': UPDATES.value,
+      'mb_per_1000_updates': [1000 * rise for rise in slopes(updates)], 'cells': CELLS.value,
+      'programs': len(METHODS) * len(DEPTHS), 'mb_per_cell': slopes(cells),
+      'mb_over_updates': thinned(updates), 'mb_over_cells': thinned(cells)})
 
 
 if __name__ == '__main__':

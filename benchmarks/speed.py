@@ -1,10 +1,10 @@
 """Ours beside PyTorch: images per second of WRN-16-4, in alternating processes, and what else a run costs.
 
   python -m benchmarks.speed --record=results/speed_cpu.json                                 # pip install torch==2.13.0
-  python -m benchmarks.speed --device=cuda --record=results/speed_h200.json
+  python -m benchmarks.speed --device=cuda --record=results/speed_gpu.json
 
 Every case takes turns, ours, PyTorch, ours, PyTorch, each in a process of its own; what counts are the ratios within a
-turn. PyTorch runs as written and, with --compile, compiled. The peer is torch_wrn.py.
+turn. The peer is torch_wrn.py, as written or, with --compile, compiled.
 """
 
 import importlib.util
@@ -20,19 +20,21 @@ import tempfile
 import jax
 from absl import flags
 
-from zeroinit import command_line, environment, json_files, objects
+from benchmarks import record
+from zeroinit import command_line
 from zeroinit.errors import UserError
 
-DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where.')
+DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where both run.')
 METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zeroinit'], 'Rows of METHODS.')
 BATCHES = flags.DEFINE_list('batches', None, 'Batch sizes. Default: 64; on a GPU 64, 128, 1024.')
 DTYPES = flags.DEFINE_list('dtypes', None, 'Default: float32; on a GPU also bfloat16.')
-COMPILE = flags.DEFINE_bool('compile', None, 'Compile the peer too. Default: on a GPU only.')
+COMPILE = flags.DEFINE_bool('compile', None, 'Compile the peer. Default: on a GPU only.')
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
 SECONDS = flags.DEFINE_float('seconds', 10.0, 'How long each is measured in a turn.')
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 PEER = pathlib.Path(__file__).with_name('torch_wrn.py')
+PLATFORMS = {'cpu': 'cpu', 'cuda': 'gpu'}  # as jax names the devices
 
 
 def measure(method, batch_size, dtype):
@@ -42,8 +44,7 @@ def measure(method, batch_size, dtype):
   turns = []
   with tempfile.TemporaryDirectory() as cache:
     for _ in range(ROUNDS.value):
-      turns.append((_json([sys.executable, '-m', 'benchmarks.ours', *case], JAX_COMPILATION_CACHE_DIR=cache,
-                          JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0'), _json(peer)))
+      turns.append((_ours(case, cache), _json(peer)))
   ours, theirs = zip(*turns, strict=True)
   ratios = [a['images_per_second'] / b['images_per_second'] for a, b in turns]
   median = lambda results, name: (
@@ -62,6 +63,16 @@ def measure(method, batch_size, dtype):
       'frameworks': [ours[0]['framework'], theirs[0]['framework']], 'device': ours[0]['device']}
 
 
+def _ours(case, cache):
+  """What benchmarks.ours prints. Raises UserError where that has not run on --device."""
+  result = _json([sys.executable, '-m', 'benchmarks.ours', *case], JAX_PLATFORMS=DEVICE.value,
+                 JAX_COMPILATION_CACHE_DIR=cache, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+  if result['platform'] != PLATFORMS[DEVICE.value]:
+    raise UserError(f'ours ran on {result["platform"]} ({result["device"]}) and not on {DEVICE.value}: something there '
+                    'overrides JAX_PLATFORMS; unset it')
+  return result
+
+
 def _compiles():
   return COMPILE.value if COMPILE.value is not None else DEVICE.value == 'cuda'
 
@@ -70,7 +81,8 @@ def _json(command, **variables):
   """What a process prints as its last line."""
   done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
   if done.returncode:
-    raise UserError(f'{" ".join(command)} failed: {done.stderr.strip().splitlines()[-1:]}')
+    said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
+    raise UserError(f'{" ".join(command)} failed: {said[-1].removeprefix("error: ")}')
   return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -78,6 +90,8 @@ def main(argv):
   del argv
   if importlib.util.find_spec('torch') is None:
     raise UserError('PyTorch, the peer, is not installed: pip install torch==2.13.0')
+  jax.config.update('jax_platforms', DEVICE.value)  # of this process too, which writes into the record what it runs on
+  path = record.prepare()
   on_gpu = DEVICE.value == 'cuda'
   batches = BATCHES.value or (['64', '128', '1024'] if on_gpu else ['64'])
   dtypes = DTYPES.value or (['float32', 'bfloat16'] if on_gpu else ['float32'])
@@ -97,11 +111,8 @@ def main(argv):
           costs[f'{row["method"]}, batch {row["batch_size"]}, {row["dtype"]}'] = other['ours'] / row['ours']
   for what, cost in costs.items():
     print(f'a step of {what}, over one of zeroinit: {cost:.2f}')
-  if RECORD.value:
-    json_files.write(objects.absolute(RECORD.value), {
-        'command': ' '.join(['python -m benchmarks.speed', *sys.argv[1:]]), 'network': 'WRN-16-4',
-        'peer_is_compiled': _compiles(), 'cases': cases, 'step_time_over_zeroinit': costs,
-        **environment.of(jax.devices()[:1])})
+  record.write(path, {'network': 'WRN-16-4', 'peer_is_compiled': _compiles(), 'cases': cases,
+                      'step_time_over_zeroinit': costs})
 
 
 if __name__ == '__main__':

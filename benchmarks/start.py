@@ -12,14 +12,14 @@ import sys
 import tempfile
 import time
 
-import jax
 from absl import flags
 
-from zeroinit import command_line, environment, json_files, objects
+from benchmarks import record
+from zeroinit import command_line
 from zeroinit.errors import UserError
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs with a warm cache.', 1)
-RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
+flags.adopt_module_key_flags(record)  # so that --help shows it
 
 ONE_UPDATE = ['--config=configs/digits.py', '--config.epochs=0.04', '--config.evaluations=1']
 
@@ -39,16 +39,14 @@ def seconds(cache):
 
 def main(argv):
   del argv
+  path = record.prepare()
   with tempfile.TemporaryDirectory() as cache:
     cold, *warm = [seconds(cache) for _ in range(ROUNDS.value + 1)]
   median = statistics.median(warm)
   print(f'one update, start to end: {cold:.1f} s; with a warm cache {median:.1f} s '
         f'({min(warm):.1f} to {max(warm):.1f})')
-  if RECORD.value:
-    json_files.write(objects.absolute(RECORD.value), {
-        'command': ' '.join(['python -m benchmarks.start', *sys.argv[1:]]), 'cold_seconds': cold,
-        'warm_seconds': median, 'warm_seconds_min': min(warm), 'warm_seconds_max': max(warm),
-        **environment.of(jax.devices()[:1])})
+  record.write(path, {'cold_seconds': cold, 'warm_seconds': median, 'warm_seconds_min': min(warm),
+                      'warm_seconds_max': max(warm)})
 
 
 if __name__ == '__main__':

@@ -114,6 +114,7 @@ def test_a_checkpoint_that_was_on_its_way_when_the_disk_went_counts_for_nothing(
 
 
 def test_a_checkpoint_that_a_sleeper_put_there_too_late_is_saved_anew(directory):
+  directory.mkdir()
   state = {'step': np.int32(1)}
   with contextlib.closing(Checkpoints(directory / 'checkpoints')) as sleeping:
     sleeping.save(1, {'step': np.int32(0)})
