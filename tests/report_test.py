@@ -16,9 +16,11 @@ import subprocess
 import time
 
 import command
+import matplotlib
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.figure import Figure
 
 from zeroinit import claims, json_files, objects, studies
 from zeroinit.errors import UserError
@@ -85,6 +87,17 @@ def best_12_of_15(cell):
   n = FIFTEEN[cell.seed]
   at_best = cell.learning_rate == 2**-3
   return 0.9 + n / 1000 - (not at_best) * 0.05, 0.2 + n / 100 - (cell.learning_rate == 2**-2) * 0.1
+
+
+@pytest.mark.parametrize('says', ['none', 'batch_norm, depth 100, rate 0.0625', 'none, '+'a long name '*4])
+def test_a_legend_fits_below_its_figure(says):
+  with matplotlib.rc_context(figures.STYLE):
+    figure = Figure(figsize=(8.4, 3.9))
+    figure.subplots()
+    figures.finish(figure, 'A title', [{'label': says}] * 8, columns=4)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+  assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
 def test_numbers_agree_with_a_calculation_by_hand(tmp_path):

@@ -355,9 +355,11 @@ def _values(figure):
 
 
 def finish(figure, title, marks, columns):
-  """A heading, and a legend below the panels. marks: dicts of what Line2D takes."""
-  figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
+  """A heading, and a legend below the panels. marks: dicts of what Line2D takes; columns: at most, if they fit."""
   letters = int(12 * figure.get_figwidth())  # of this size that fit on a line
+  longest = max((len(mark.get('label', '')) for mark in marks), default=0)
+  columns = max(1, min(columns, letters // (longest + 3)))  # with its line, a little more than that
+  figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
   figure.suptitle(textwrap.fill(title, letters), fontsize=9, color='#404040')
 
 
