@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.core import jaxprs_in_params
 from random_variables import random_variables
 
-from zeroinit import layers
+from zeroinit import compiling, layers
 from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet, alphas
@@ -157,8 +157,7 @@ def test_bfloat16_computes_the_same_with_float32_parameters_and_logits(net):
   variables = random_variables(net, images, train=False)
   low = dataclasses.replace(net, dtype=jnp.bfloat16)
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes(low))} == {jnp.dtype('float32')}
-  logits = jax.jit(partial(net.apply, train=False))(variables, images)
-  got = jax.jit(partial(low.apply, train=False))(variables, images)
+  logits, got = (compiling.jit(partial(each.apply, train=False))(variables, images) for each in (net, low))
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, logits, atol=0.05 * float(jnp.abs(logits).max()))
 
