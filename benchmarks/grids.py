@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import record
+from benchmarks import failure, record
 from zeroinit import command_line, compiling
 from zeroinit.config import base_config
 from zeroinit.errors import UserError
@@ -109,8 +109,7 @@ def _speed(process):
   """What a process prints at its end."""
   output, errors = process.communicate()
   if process.returncode:
-    said = errors.strip().splitlines() or [f'exit code {process.returncode}']
-    raise UserError(said[-1].removeprefix('error: '))
+    raise UserError(failure.reason(errors, process.returncode))
   return json.loads(output.strip().splitlines()[-1])
 
 

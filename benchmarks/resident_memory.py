@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
-from benchmarks import record
+from benchmarks import failure, record
 from zeroinit import command_line, runs, studies
 from zeroinit.errors import UserError
 
@@ -52,7 +52,7 @@ def watched(words, reached, last):
       time.sleep(EVERY)
     if process.returncode:
       log.seek(0)
-      raise UserError(f'it failed: {log.read().decode().strip().splitlines()[-1]}')
+      raise UserError(f'it failed: {failure.reason(log.read().decode(), process.returncode)}')
   return samples
 
 

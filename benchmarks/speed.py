@@ -20,7 +20,7 @@ import tempfile
 import jax
 from absl import flags
 
-from benchmarks import record
+from benchmarks import failure, record
 from zeroinit import command_line
 from zeroinit.errors import UserError
 
@@ -81,8 +81,7 @@ def _json(command, **variables):
   """What a process prints as its last line."""
   done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
   if done.returncode:
-    said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
-    raise UserError(f'{" ".join(command)} failed: {said[-1].removeprefix("error: ")}')
+    raise UserError(f'{" ".join(command)} failed: {failure.reason(done.stderr, done.returncode)}')
   return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -14,7 +14,7 @@ import time
 
 from absl import flags
 
-from benchmarks import record
+from benchmarks import failure, record
 from zeroinit import command_line
 from zeroinit.errors import UserError
 
@@ -33,7 +33,7 @@ def seconds(cache):
     done = subprocess.run(command, env=os.environ | caching, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
   if done.returncode:
-    raise UserError(f'{" ".join(command)} failed: {done.stderr.strip().splitlines()[-1:]}')
+    raise UserError(f'{" ".join(command)} failed: {failure.reason(done.stderr, done.returncode)}')
   return took
 
 

@@ -194,7 +194,7 @@ def _queued(folder):
   are_names = lambda names: isinstance(names, list) and all(map(json_files.is_text, names))
   queued = set()
   for path in folder.glob('*.json'):
-    submitted = json_files.parse(path.read_bytes(), path)
+    submitted = json_files.read(path)
     json_files.checked(submitted, path, dict.fromkeys(submitted, are_names))
     queued.update(*(identities for job, identities in submitted.items() if job in jobs))
   return queued

@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 
+import command
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,7 +132,13 @@ def test_those_that_diverge_have_records(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('words, message', [
     ('--layers=15', '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14'),
-    ('--draws=2', 'leave out --checkpoint and --draws'), ('--checkpoint=runs/x', 'leave out --checkpoint and --draws'),
-    ('--updates=3', 'use a larger --config.learning_rate, or more --updates')])
+    ('--draws=2', 'leave out --checkpoint and --draws'), ('--checkpoint=runs/x', 'leave out --checkpoint and --draws')])
 def test_mistake(words, message, tmp_path):
   assert_mistake('divergence', *DIGITS, words, message=message, workdir=tmp_path / 'made')
+
+
+@pytest.mark.slow
+def test_where_nothing_diverges_nothing_is_written(tmp_path):
+  code, _, errors = command.run('zeroinit.probes.divergence', *DIGITS, '--updates=3', f'--workdir={tmp_path}')
+  command.assert_one_line(code, errors, 'use a larger --config.learning_rate, or more --updates')
+  assert not list(tmp_path.iterdir())

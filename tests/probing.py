@@ -75,7 +75,7 @@ def assert_on_page(title, workdir):
 
 
 def assert_mistake(name, *flags, message, workdir):
-  """A command ends with one line that says so, before it has written anything."""
+  """A command ends with one line that says so, before it has made its directory."""
   code, _, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}')
   command.assert_one_line(code, errors, message)
-  assert not list(workdir.glob('*'))
+  assert not workdir.exists()

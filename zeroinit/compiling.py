@@ -17,12 +17,12 @@ EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TY
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
 
 
-def jit(function, deterministic=lambda *args, **kwargs: False, **kwargs):
+def jit(function, is_deterministic=lambda *args, **kwargs: False, **kwargs):
   """`jax.jit` of a function, for the backend there is when it is first called: importing must not start one.
 
   Args:
     function: not to be called within another jitted function, where the `__wrapped__` of what this returns belongs.
-    deterministic: function of the same arguments that says whether the program needs DETERMINISTIC.
+    is_deterministic: function of the same arguments that says whether the program needs DETERMINISTIC.
     kwargs: of jax.jit.
 
   Returns:
@@ -37,7 +37,7 @@ def jit(function, deterministic=lambda *args, **kwargs: False, **kwargs):
 
   @functools.wraps(function)
   def call(*args, **kwargs):
-    return program(deterministic(*args, **kwargs))(*args, **kwargs)
+    return program(is_deterministic(*args, **kwargs))(*args, **kwargs)
 
   call.program = program
   return call

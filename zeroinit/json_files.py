@@ -30,6 +30,11 @@ def finite(value):
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def read(path, needs=None):
+  """The JSON object in a file: see `parse`."""
+  return parse(path.read_bytes(), path, needs)
+
+
 def parse(content, path, needs=None):
   """The JSON object in some bytes, which must have the fields `needs`; see `checked`.
 

@@ -37,7 +37,7 @@ class Resident:
     pass
 
 
-@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, is_deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
 def train_steps(recipe, state, images, labels, until):
   """Updates from state.step to `until`, which must not lie beyond the epoch's end; fewer where the run diverges.
 

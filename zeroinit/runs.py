@@ -92,7 +92,7 @@ class Run:
     """
     path = self.workdir / 'config.json'
     if path.exists():
-      saved = json_files.parse(path.read_bytes(), path)
+      saved = json_files.read(path)
       if saved.get('data') != data:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
       return saved.get('threads')
@@ -164,7 +164,7 @@ def read_result(workdir):
   path = epath.Path(workdir) / 'result.json'
   if not path.exists():
     return None
-  result = json_files.checked(json_files.parse(path.read_bytes(), path, RESULT), path, IF_THERE)
+  result = json_files.checked(json_files.read(path, RESULT), path, IF_THERE)
   if result.get('checksums', {}).get('result.json', _checksum(result)) != _checksum(result):
     raise json_files.damaged(path, 'it is not as the run wrote it')
   if result['status'] == 'done':
@@ -200,7 +200,7 @@ def load(workdir):
 
 def read_config(path):
   """The config in a config.json. Raises UserError where the file is damaged or from another version."""
-  saved = json_files.parse(epath.Path(path).read_bytes(), path)
+  saved = json_files.read(epath.Path(path))
   try:
     name = saved['method']['name']
     config = base_config(name if name in methods.METHODS else 'none')  # a row of one's own: its values are all there

@@ -117,7 +117,7 @@ def _gradient(recipe, state, batch):
   return jax.tree.map(lambda x: x / recipe.micro_batches, total)
 
 
-@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0)
+@partial(compiling.jit, is_deterministic=is_deterministic, static_argnums=0)
 def score(recipe, state, images, labels):
   """Sums over a batch, in evaluation mode: images classified correctly, correctly within the first five, cross-entropy.
 

@@ -67,7 +67,7 @@ class Stream:
     self._batches.close()
 
 
-@partial(compiling.jit, deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
+@partial(compiling.jit, is_deterministic=is_deterministic, static_argnums=0, donate_argnums=1)
 def train_on(recipe, state, batch, until):
   """One update on a batch, unless `until` is reached or the run has diverged. The state is given up."""
   state = restart_sums(recipe, state, until)

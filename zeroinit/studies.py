@@ -138,7 +138,7 @@ class Study:
     found = {}
     for path in self.workdir.glob('cells/*/failure.json'):
       with contextlib.suppress(FileNotFoundError):  # just forgotten by another launcher
-        found[path.parent.name] = json_files.parse(path.read_bytes(), path, {'message': json_files.is_text})['message']
+        found[path.parent.name] = json_files.read(path, {'message': json_files.is_text})['message']
     return found
 
   def fail(self, cell, message):
@@ -185,7 +185,7 @@ def load_study(workdir):
   path = workdir / 'manifest.json'
   if not path.exists():
     raise UserError(f'{workdir} holds no study: it has no manifest.json')
-  manifest = json_files.parse(path.read_bytes(), path, {
+  manifest = json_files.read(path, {
       'study': json_files.is_text, 'document': json_files.is_text, 'cells': lambda cells: isinstance(cells, list)})
   cells = tuple(_read_cell(cell, path) for cell in manifest['cells'])
   if len({cell.identity for cell in cells}) < len(cells):

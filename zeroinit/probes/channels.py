@@ -213,11 +213,12 @@ def _chosen(net, shape):
 
   Raises UserError where one does not exist.
   """
-  table, count = command.layer_numbers(net, shape), len(list(layers.along_depth(net, shape)))
+  found = list(layers.along_depth(net, shape))
+  table = command.layer_numbers(net, found)
   center = table[(len(table) - 1) // 2]
   chosen = {'in_table': table, 'histogram': [FLAGS.histogram or center], 'between_channels': [FLAGS.heat_map or center]}
   for flag, (number,) in (('histogram', chosen['histogram']), ('heat_map', chosen['between_channels'])):
-    command.need_layer(flag, number, net, count)
+    command.need_layer(flag, number, net, len(found))
   return chosen
 
 

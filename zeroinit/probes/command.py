@@ -172,13 +172,12 @@ def need_records(records, notes):
     raise UserError(f'no network is left to measure: {" ".join(notes)}')
 
 
-def layer_numbers(net, shape):
-  """The numbers of --layers; those of `layers.middle` where none is given. shape: of one image.
+def layer_numbers(net, found):
+  """The numbers of --layers; those of `layers.middle` where none is given. found: all `layers.along_depth`.
 
   Raises:
     UserError: one is no number of a layer.
   """
-  found = list(layers.along_depth(net, shape))
   numbers = integers('layers') if FLAGS.layers else layers.middle(found)
   need_layer('layers', max(numbers), net, len(found))
   return numbers

@@ -172,8 +172,10 @@ def main(argv):
   del argv
   who, updates = command.subjects(), command.updates()
   prepared = [linear.prepared(subject, updates, steps) for subject in who]
-  chosen = [command.layer_numbers(net, image_shape(subject.config) if FLAGS.network == 'own' else (net.width,))
+  shapes = [image_shape(subject.config) if FLAGS.network == 'own' else (net.width,)
             for subject, (net, _) in zip(who, prepared, strict=True)]
+  chosen = [command.layer_numbers(net, list(layers.along_depth(net, shape)))
+            for (net, _), shape in zip(prepared, shapes, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
     for subject, (net, snapshots), numbers in zip(who, prepared, chosen, strict=True):

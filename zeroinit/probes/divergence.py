@@ -150,7 +150,8 @@ def main(argv):
     raise UserError('it is one run from its initialization that is followed: leave out --checkpoint and --draws')
   who = command.subjects()
   recipes = [training.constant(inputs.recipe_of(subject.config), FLAGS.updates) for subject in who]
-  chosen = [command.layer_numbers(recipe.net, recipe.image_shape) for recipe in recipes]
+  chosen = [command.layer_numbers(recipe.net, list(layers.along_depth(recipe.net, recipe.image_shape)))
+            for recipe in recipes]
   for subject, recipe in zip(who, recipes, strict=True):
     memory.need_to_train(subject.config, recipe)
   shares = np.linspace(0, 1, FLAGS.points)
