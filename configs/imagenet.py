@@ -4,7 +4,7 @@
 
 90 epochs; at batch size 256 they are 450,360 updates. The paper's top-1 there, each at its own best rate: on V2 75.56 %
 for zeroinit, 74.97 for batch norm over ghost batches of 256 (ghost_norm), 74.81 for fixup; on V1 75.23 for
-zeroinit_scalar_bias (its Tables 4 and 5). Rates grow with the batch size: 2^-2 at 256 becomes 2^0 at 1024.
+zeroinit_scalar_bias (its Tables 4 and 5). Rates grow with the batch size: 2^-1 at 256 becomes 2^1 at 1024.
 
 DATA holds imagenet2012/VERSION of TFDS. A larger batch is cut into micro-batches of 256, so that it needs little more
 memory (40 GB will do; with --config.remat 16); where there is more, or there are more devices, --config.micro_batches=1
@@ -29,7 +29,7 @@ def get_config(argument='zeroinit,v2'):
   config.dtype = 'bfloat16'
   config.batch_size = 256
   config.micro_batches = (config.get_ref('batch_size') + 255) // 256
-  config.learning_rate = 2.0**-2
+  config.learning_rate = 2.0**-1
   config.epochs = 90.0
   config.drop_every = 1 / 18
   config.weight_decay = 1e-4

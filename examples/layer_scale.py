@@ -29,5 +29,5 @@ def get_config(method='layer_scale'):
 def sweep():
   """Is a multiplier per channel better than one per block? Digits, depth 100."""
   for method in ('layer_scale', 'zeroinit_no_dropout', 'batch_norm'):
-    for log2_rate in range(-8, 1, 2):
+    for log2_rate in range(-4, 5, 2):
       yield f':{method}', {'depth': 100, 'learning_rate': 2.0**log2_rate}

@@ -23,7 +23,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import begin
-from zeroinit import command_line, objects, runs
+from zeroinit import command_line, objects, runs, selection
 from zeroinit.errors import UserError
 from zeroinit.progress import duration
 
@@ -196,7 +196,8 @@ class _Progress:
       cell = self._by_identity[identity]
       self._results[identity] = result = runs.read_result(self.study.directory(cell))
       outcome = (f'diverged after {result["steps"]:,} steps' if result['status'] == 'diverged'
-                 else f'test accuracy {result["test_accuracy"]:.4f}')
+                 else f'test accuracy {result["test_accuracy"]:.4f}'
+                 + (', at chance' if selection.status(result) == 'at chance' else ''))
       self._console.print(f'[{len(self._results)}/{len(self.study.cells)}] {cell.identity.rpartition("_")[0]}: '
                           f'{outcome}  {self._time_left()}')
       sys.stdout.flush()

@@ -7,7 +7,7 @@ import pytest
 from zeroinit.errors import UserError
 from zeroinit.layers import GhostNorm
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, heavy_ball, l2_penalty, stepwise
+from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, l2_penalty, sgd, stepwise
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 
 
@@ -115,7 +115,7 @@ def test_l2_is_half_the_sum_of_squares():
 @pytest.mark.parametrize('method, scalars', [('fixup', 9 * 5 + 2), ('zeroinit', 9), ('ghost_norm', 0)])
 def test_the_rate_of_scalars_reaches_scalars_only(method, scalars):
   params = params_of(method)
-  tx = heavy_ball(0.9, scalar_rate=0.1)
+  tx = sgd(0.9, 0.0, scalar_rate=0.1)
   gradient = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
   direction, _ = tx.update(gradient, tx.init(gradient), gradient)
   slow = sum(int((leaf != 1).sum()) for leaf in jax.tree.leaves(direction))
@@ -125,13 +125,33 @@ def test_the_rate_of_scalars_reaches_scalars_only(method, scalars):
     np.testing.assert_allclose(leaf, 0.1 if is_scalar else 1.0)
 
 
-def test_heavy_ball_by_hand():
-  tx = heavy_ball(0.9, 1.0)
+@pytest.mark.parametrize('dampening', [0.0, 0.9, 0.5])
+def test_damped_momentum_by_hand(dampening):
+  tx = sgd(0.9, dampening, 1.0)
   w = {'kernel': jnp.array(5.0)}
   state, v, expected = tx.init(w), 0.0, 5.0
   for rate, gradient in [(0.1, 2.0), (0.1, -1.0), (0.05, 3.0)]:
     direction, state = tx.update({'kernel': jnp.array(gradient)}, state, w)
     w = jax.tree.map(lambda w, d, rate=rate: w - rate * d, w, direction)
-    v = 0.9 * v + gradient
+    v = 0.9 * v + (1 - dampening) * gradient
     expected -= rate * v
   assert float(w['kernel']) == pytest.approx(expected)
+
+
+def test_damping_is_a_tenth_of_the_rate_of_a_heavy_ball():
+  """Equal but for the rounding of 0.9, 0.1 and of the rate, over updates that amplify nothing."""
+  gradients = np.random.default_rng(0).normal(size=(50, 1000)).astype(np.float32)
+
+  def trained(dampening, rate):
+    tx, w = sgd(0.9, dampening, 1.0), {'kernel': jnp.ones(1000)}
+    state = tx.init(w)
+    for gradient in gradients:
+      direction, state = tx.update({'kernel': jnp.asarray(gradient)}, state, w)
+      w = jax.tree.map(lambda w, d: w - rate * d, w, direction)
+    return w['kernel']
+
+  np.testing.assert_allclose(trained(0.9, 0.125), trained(0.0, 0.0125), rtol=0, atol=2e-6)
+
+
+def test_the_last_quarter_of_a_run():
+  assert [Schedule(steps, 10, ()).last_quarter for steps in (1, 3, 4, 5, 100)] == [0, 2, 3, 3, 75]

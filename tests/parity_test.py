@@ -99,13 +99,13 @@ class Twin:
 
 @pytest.mark.parametrize('name', ['batch_norm', 'zeroinit', 'fixup', 'none'])
 def test_wide_resnet(name):
-  net = WideResNet(depth=16, width=4, method=METHODS[name], num_classes=10)
+  net = WideResNet(depth=16, width=4, method=METHODS[name], num_classes=10, classifier_init='lecun')
   compare(net, Twin.wide_resnet, image_size=16)
 
 
 @pytest.mark.parametrize('name', ['batch_norm', 'zeroinit_scalar_bias', 'fixup'])
 def test_cifar_resnet(name):
-  compare(CifarResNet(depth=14, method=METHODS[name]), Twin.cifar_resnet, image_size=16)
+  compare(CifarResNet(depth=14, method=METHODS[name], classifier_init='lecun'), Twin.cifar_resnet, image_size=16)
 
 
 def cases(*names_and_strides):
@@ -117,14 +117,14 @@ def cases(*names_and_strides):
 @pytest.mark.parametrize('name, stride', cases(
     'fixup 1x1', 'fixup 3x3', 'batch_norm 1x1', 'batch_norm 3x3', 'zeroinit 1x1', 'zeroinit_scalar_bias 1x1'))
 def test_resnet50_v1(name, stride):
-  net = ResNet50V1(method=METHODS[name], num_classes=10, bottleneck_stride=stride)
+  net = ResNet50V1(method=METHODS[name], num_classes=10, bottleneck_stride=stride, classifier_init='lecun')
   compare(net, Twin.resnet50_v1, image_size=32)
 
 
 @pytest.mark.parametrize('name, stride', cases(
     'zeroinit 3x3', 'zeroinit 1x1', 'batch_norm 1x1', 'batch_norm 3x3', 'fixup 1x1'))
 def test_resnet50_v2(name, stride):
-  net = ResNet50V2(method=METHODS[name], num_classes=10, bottleneck_stride=stride)
+  net = ResNet50V2(method=METHODS[name], num_classes=10, bottleneck_stride=stride, classifier_init='lecun')
   compare(net, Twin.resnet50_v2, image_size=32)
 
 

@@ -23,7 +23,7 @@ def test_the_largest_stable_rate_is_found_from_anywhere(limit, learns_in, start)
 
   def outcome(rate):
     tried.append(rate)
-    return stability.DIVERGED if rate > limit else stability.STABLE if rate > limit - learns_in else stability.UNLEARNT
+    return stability.DIVERGED if rate > limit else stability.STABLE if rate > limit - learns_in else stability.AT_CHANCE
 
   lower, upper = stability.largest_stable(outcome, start, 0.25)
   assert lower <= limit < upper <= lower + 0.25 and lower in tried
@@ -31,7 +31,7 @@ def test_the_largest_stable_rate_is_found_from_anywhere(limit, learns_in, start)
 
 
 @pytest.mark.parametrize('outcome, expected', [
-    (stability.STABLE, (8.0, math.inf)), (stability.UNLEARNT, (-math.inf, math.inf)),
+    (stability.STABLE, (8.0, math.inf)), (stability.AT_CHANCE, (-math.inf, math.inf)),
     (stability.DIVERGED, (-math.inf, -16.0))])
 def test_where_there_is_no_limit(outcome, expected):
   assert stability.largest_stable(lambda rate: outcome, -4, 0.5) == expected

@@ -25,7 +25,7 @@ def method(name, **fields):
 
 
 def wide(name, depth=10, **fields):
-  return WideResNet(depth=depth, width=1, method=method(name, **fields), num_classes=10)
+  return WideResNet(depth=depth, width=1, method=method(name, **fields), num_classes=10, classifier_init='lecun')
 
 
 def cross_entropy(net, variables, images, labels):
@@ -35,9 +35,13 @@ def cross_entropy(net, variables, images, labels):
 
 
 def small_config(**fields):
-  """Two epochs of two updates each, on the digits, of a network of eight layers without normalization."""
+  """Two epochs of two updates each, on the digits, of a network of eight layers without normalization.
+
+  Like `wide` it starts with a classifier that is not zero, so that every layer has a gradient.
+  """
   config = digits.get_config('none')
-  config.update({'network': 'cifar_resnet', 'depth': 8, 'batch_size': 512, 'epochs': 2.0, 'evaluations': 1, **fields})
+  config.update({'network': 'cifar_resnet', 'depth': 8, 'batch_size': 512, 'epochs': 2.0, 'evaluations': 1,
+                 'classifier_init': 'lecun', **fields})
   return config
 
 

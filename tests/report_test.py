@@ -136,6 +136,32 @@ def test_diverged_runs_are_counted_and_bound_the_largest_stable_rate(tmp_path):
   assert (found['diverged'], found['largest stable rate']) == ('1 of 8', '2^-3')  # 2^-1 is above one that diverged
 
 
+def test_runs_at_chance_are_told_from_those_that_diverge(tmp_path):
+  """They are no optimum, and no largest stable rate; nor are they hidden, in any of the places that count them."""
+  rates = [2**-4, 2**-3, 2**-2, 2**-1]
+  study = make_study(tmp_path, methods=['none'], axes={'learning_rate': rates, 'seed': [0]},
+                     outcome=lambda cell: None if cell.learning_rate == 2**-1 else (0.1, 0.2))
+  for cell in study.cells:
+    path = study.directory(cell) / 'result.json'
+    late = {2**-4: 2.31, 2**-3: 1.5, 2**-2: 2.3}.get(cell.learning_rate)
+    json_files.write(path, json.loads(path.read_text()) | {'last_quarter_cross_entropy': late, 'classes': 10})
+  found = row(accuracy_table(study), method='none')
+  assert (found['best rate'], found['largest stable rate'], found['diverged'], found['at chance']) == (
+      '2^-3', '2^-3', '1 of 4', '2 of 4')
+  assert '1 done, 2 at chance, 1 diverged' in write_report(tmp_path)
+  statuses = [line['status'] for line in csv.DictReader(io.StringIO((tmp_path / 'results.csv').read_text()))]
+  assert statuses == ['at chance', 'done', 'at chance', 'diverged']
+  assert '1 of 1 ended at chance' in (tmp_path / 'report.html').read_text()
+
+
+def test_where_everything_stays_at_chance_or_diverges(tmp_path):
+  study = make_study(tmp_path, methods=['none'], axes={'seed': [0]}, classes=10, last_quarter_cross_entropy=2.3,
+                     outcome=lambda cell: None if cell.learning_rate > 0.1 else (0.1, 2.3))
+  found = row(accuracy_table(study), method='none')
+  assert (found['ours'], found['largest stable rate']) == ('at chance or diverged at every rate', 'none')
+  assert not groups.has_edge(groups.gather(study))
+
+
 def test_where_everything_diverges(tmp_path):
   study = make_study(tmp_path, methods=['none'], axes={'seed': [0]}, outcome=lambda cell: None)
   found = row(accuracy_table(study), method='none')
@@ -243,7 +269,7 @@ def test_the_title_of_a_complete_study_says_nothing_more(tmp_path):
 @pytest.mark.parametrize('axes, fields, says', [
     ({'epochs': [2.0]}, {}, 'SHORTENED to 2 epochs'),
     ({'seed': range(3)}, {}, '3 seeds of 15'),
-    ({'momentum': [0.0]}, {}, 'own protocol'),
+    ({'momentum': [0.8]}, {}, 'own protocol'), ({'dampening': [0.0]}, {}, 'own protocol'),
     ({}, {'protocol': 'own', 'data': 'CIFAR-10, 45,000 of 50,000 train images'},
      'own protocol; partial data: CIFAR-10, 45,000 of 50,000 train images'),
     ({}, {'data': 'CIFAR-10, JPEG q75 copy'}, 'lossy data: CIFAR-10, JPEG q75 copy'),

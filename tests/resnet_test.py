@@ -16,21 +16,23 @@ from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method
 from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet, alphas
 
+WITH_GRADIENTS = {'classifier_init': 'lecun'}  # of all layers, at the start
+
 
 def wide(depth, width, name, **attributes):
-  return WideResNet(depth=depth, width=width, method=METHODS[name], num_classes=10, **attributes)
+  return WideResNet(depth=depth, width=width, method=METHODS[name], num_classes=10, **WITH_GRADIENTS | attributes)
 
 
 def cifar(depth, name, **attributes):
-  return CifarResNet(depth=depth, method=METHODS[name], **attributes)
+  return CifarResNet(depth=depth, method=METHODS[name], **WITH_GRADIENTS | attributes)
 
 
 def v1(name, **attributes):
-  return ResNet50V1(method=METHODS[name], **attributes)
+  return ResNet50V1(method=METHODS[name], **WITH_GRADIENTS | attributes)
 
 
 def v2(name, **attributes):
-  return ResNet50V2(method=METHODS[name], **attributes)
+  return ResNet50V2(method=METHODS[name], **WITH_GRADIENTS | attributes)
 
 
 def shapes(net, image=(32, 32, 3)):
@@ -90,8 +92,10 @@ def test_resnet50_has_the_tensors_of_the_original():
 
 
 @pytest.mark.parametrize('net, expected', [
-    (wide(16, 4, 'zeroinit'), 4522), (wide(16, 4, 'fixup'), 1226.7), (v2('zeroinit'), 54_120), (v1('fixup'), 11_584),
-    (cifar(110, 'none'), 8_106), (cifar(110, 'none', kernel_init='xavier'), 4_022),
+    (wide(16, 4, 'zeroinit', classifier_init='zero'), 4512), (wide(16, 4, 'zeroinit'), 4522),
+    (wide(16, 4, 'fixup'), 1226.7), (v2('zeroinit'), 54_120), (v1('fixup'), 11_584),
+    (cifar(110, 'none'), 8_106),
+    (cifar(110, 'none', kernel_init='xavier', classifier_init='xavier'), 4_022),
 ], ids=lambda value: value if isinstance(value, (int, float)) else f'{value.title}-{value.kernel_init}')
 def test_sum_of_squared_kernels_at_init(net, expected):
   squares = [float((leaf**2).sum()) for path, leaf in
@@ -100,31 +104,44 @@ def test_sum_of_squared_kernels_at_init(net, expected):
   assert sum(squares) == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize('kernel_init, name', [('he', 'none'), ('lecun', 'fixup'), ('xavier', 'none'),
-                                               ('xavier', 'fixup')])
-def test_every_kernel_is_drawn_as_kernel_init_says(kernel_init, name):
+def variance_of(init, fan_in, fan_out):
+  """Of the weights; that of a normal distribution cut at two deviations is 0.7737."""
+  return {'he': 2 / fan_in, 'he_fan_out': 2 / fan_out, 'lecun': 1 / fan_in, 'truncated': 0.7737 / fan_in,
+          'xavier': 2 / (fan_in + fan_out), 'small': 1e-4, 'zero': 0.0}[init]
+
+
+def largest_of(init, fan_in, fan_out):
+  """The largest weight that can be drawn."""
+  return {'truncated': 2 / np.sqrt(fan_in), 'xavier': np.sqrt(6 / (fan_in + fan_out)), 'zero': 0.0}.get(init, np.inf)
+
+
+@pytest.mark.parametrize('kernel_init, classifier_init, name', [
+    ('he', 'zero', 'none'), ('he_fan_out', 'small', 'none'), ('lecun', 'lecun', 'fixup'),
+    ('truncated', 'truncated', 'none'), ('truncated', 'lecun', 'fixup'), ('xavier', 'xavier', 'none'),
+    ('xavier', 'xavier', 'fixup')])
+def test_every_kernel_is_drawn_as_it_is_said(kernel_init, classifier_init, name):
   """Fixup's factor, L^(-1/2) of a basic block, multiplies the standard deviation; its zeros remain."""
-  net = wide(16, 2, name, kernel_init=kernel_init)
+  net = wide(16, 2, name, kernel_init=kernel_init, classifier_init=classifier_init)
   for path, leaf in jax.tree_util.tree_leaves_with_path(init(net, some_images(1))['params']):
     names = [key.key for key in path]
     if names[-1] != 'kernel':
       continue
     *size, inputs, outputs = leaf.shape[-4:] if leaf.ndim > 2 else leaf.shape
     fan_in, fan_out = (np.prod(size, initial=n) for n in (inputs, outputs))
-    variance = {'he': (1 if names[0] == 'classifier' else 2) / fan_in, 'lecun': 1 / fan_in,
-                'xavier': 2 / (fan_in + fan_out)}[kernel_init]
-    if name == 'fixup':
-      variance *= {'conv1': 1 / 6, 'conv2': 0, 'classifier': 0}.get(names[-2], 1)
+    drawn_as = classifier_init if names[0] == 'classifier' else kernel_init
+    factor = {'conv1': 1 / 6, 'conv2': 0, 'classifier': 0}.get(names[-2], 1) if name == 'fixup' else 1
+    variance, largest = factor * variance_of(drawn_as, fan_in, fan_out), largest_of(drawn_as, fan_in, fan_out)
     scatter = 5 / np.sqrt(2 * leaf.size)  # five standard deviations, of a relative standard deviation
     assert float(leaf.std()) == pytest.approx(np.sqrt(variance), rel=scatter), names
-    if kernel_init == 'xavier':
-      assert float(jnp.abs(leaf).max()) <= np.sqrt(3 * variance) * (1 + 1e-6), names
+    assert float(jnp.abs(leaf).max()) <= largest * (1 + 1e-6), names
 
 
 @pytest.mark.parametrize('network', [v1, v2, partial(cifar, 14), partial(wide, 16, 1)])
-def test_kernel_init_that_does_not_exist(network):
-  with pytest.raises(UserError, match=r'he, lecun, xavier'):
+def test_start_that_does_not_exist(network):
+  with pytest.raises(UserError, match=r'kernel_init .* he, he_fan_out, lecun'):
     network('none', kernel_init='orthogonal')
+  with pytest.raises(UserError, match=r'classifier_init .* zero, small, lecun'):
+    network('none', classifier_init='one')
 
 
 @pytest.mark.parametrize('net', [wide(10, 1, 'fixup'), cifar(8, 'fixup')], ids=lambda net: net.title)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from zeroinit.selection import choose, kept, score
+from zeroinit.selection import choose, kept, learnt, score, status
 
 
 def test_how_many_are_kept():
@@ -71,3 +71,23 @@ def test_a_rate_that_diverges_is_not_better_than_guessing_below_chance():
   assert choose({0.1: [0.0889], 0.2: [None]}, 'test_accuracy').best.learning_rate == 0.1
   assert choose({0.1: [0.1], 0.2: [None]}, 'test_accuracy').within == (0.1,)
   assert score(0.1, [0.05, None], 'test_accuracy').mean == pytest.approx(0.075)
+
+
+def test_a_rate_at_which_all_stay_at_chance_is_never_optimal():
+  """Also where what it came to is the best of all: 10.2 % by luck, or a loss that has hardly any L2 left in it."""
+  values, at_chance = {0.1: [0.098, 0.1], 0.2: [0.12, 0.1], 0.4: [None, None]}, {0.2: 2}
+  choice = choose(values, 'test_accuracy', at_chance=at_chance)
+  assert choice.best.learning_rate == 0.1 and choice.within == (0.1,)
+  assert [(score.at_chance, score.diverged, score.learns) for score in choice.scores] == [
+      (0, 0, True), (2, 0, False), (0, 2, False)]
+  losses = {0.1: [2.9], 0.2: [2.31]}
+  assert choose(losses, 'train_loss', at_chance={0.2: 1}).best.learning_rate == 0.1
+
+
+def test_what_came_of_a_run():
+  guessing = math.log(10)
+  assert not learnt(guessing, 10) and not learnt(0.985 * guessing, 10) and learnt(0.975 * guessing, 10)
+  done = {'status': 'done', 'classes': 10}
+  assert status(done | {'last_quarter_cross_entropy': guessing}) == 'at chance'
+  assert status(done | {'last_quarter_cross_entropy': 1.5}) == status(done) == 'done'
+  assert status({'status': 'diverged', 'classes': 10, 'last_quarter_cross_entropy': None}) == 'diverged'

@@ -13,7 +13,7 @@ from zeroinit.batches import draw, standardize
 from zeroinit.config import base_config
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import Plateau, heavy_ball, plateau_factor
+from zeroinit.optimizer import Plateau, plateau_factor, sgd
 from zeroinit.recipe import make_recipe
 
 DATA = digits.load()
@@ -32,7 +32,8 @@ def config_of(method, **fields):
   the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False, learning_rate=1e-4)
+  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False,
+                learning_rate=1e-4, dampening=0.0, classifier_init='lecun')
   config.method.ghost_size = 8
   config.update(fields)
   return config
@@ -205,7 +206,7 @@ def test_the_training_accuracy_is_that_of_the_batch_before_the_update():
 
 def test_a_plateau_divides_the_rate():
   """Of a loss that is the same in every epoch, each second epoch after the first is the last of a plateau of 2."""
-  tx = heavy_ball(0.0, 1.0, Plateau(epochs=2, steps_per_epoch=3, drop_by=10.0))
+  tx = sgd(0.0, 0.0, 1.0, Plateau(epochs=2, steps_per_epoch=3, drop_by=10.0))
   params = {'kernel': jnp.ones(2)}
   state, factors, moved = tx.init(params), [], []
   for update in range(21):
@@ -215,7 +216,7 @@ def test_a_plateau_divides_the_rate():
   of_epochs = [1, 1, 0.1, 0.1, 0.01, 0.01, 0.001]
   assert factors[2::3] == pytest.approx(of_epochs)
   assert moved == pytest.approx([4 * factor for factor in factors])
-  assert plateau_factor(heavy_ball(0.9, 1.0).init(params)) == 1
+  assert plateau_factor(sgd(0.9, 0.9, 1.0).init(params)) == 1
 
 
 def test_a_run_lowers_its_rate_on_a_plateau():

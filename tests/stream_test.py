@@ -43,7 +43,7 @@ DATA = StreamedDataset('pictures', Pictures(40), Pictures(21), complete=False)
 def config_of(method='zeroinit', **fields):
   config = base_config(method)
   config.update(dataset='imagenet', depth=10, width=1, image_size=16, batch_size=16, crop='random_resized',
-                learning_rate=1e-4, eval_batch_size=6, data_workers=2)
+                learning_rate=1e-4, classifier_init='lecun', eval_batch_size=6, data_workers=2)
   config.method.ghost_size = 4
   config.update(fields)
   return config

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict, config_dict
 
 from zeroinit import data, methods, own, references
 from zeroinit.errors import UserError, suggestion
-from zeroinit.layers import KERNEL_INITS
+from zeroinit.layers import CLASSIFIER_INITS, KERNEL_INITS
 from zeroinit.optimizer import WEIGHT_DECAY_ON
 
 # May differ between a run and its continuation, since they change no number.
@@ -32,7 +32,8 @@ def base_config(method):
   config.depth = 16  # layers; 50 for a ResNet-50, 16 for a VGG
   config.width = 4  # of a Wide-ResNet; 1 for the others
   config.bottleneck_stride = '1x1'  # which convolution of a ResNet-50's block has the stride: the first, or '3x3'
-  config.kernel_init = 'he'  # or 'lecun', of half the variance; or 'xavier'
+  config.kernel_init = 'he'  # how convolutions start: a row of layers.KERNEL_INITS
+  config.classifier_init = 'zero'  # how the classifier starts: a row of layers.CLASSIFIER_INITS
   config.method = method_fields(method)
   config.dtype = 'float32'  # of the computation, or 'bfloat16'; parameters and loss are float32 in both
   config.remat = False  # recompute blocks in the backward pass: less memory, more work
@@ -47,6 +48,9 @@ def base_config(method):
   config.drop_by = 2.0  # He et al. (arXiv:1512.03385): first_drop 1/4, drop_every 1/4, drop_by 10 are three drops
   config.plateau_epochs = 0  # drop it also after so many epochs without a lower training loss; 0: by the calendar only
   config.momentum = 0.9
+  # v <- momentum * v + (1 - dampening) * gradient. 0.9: rates are the papers', which are effective ones; 0: the usual
+  # heavy ball, in which a tenth of the rate does the same.
+  config.dampening = 0.9
   config.weight_decay = 5e-4
   config.weight_decay_on = 'kernels'  # or 'all_but_norm', or 'all'
   config.seed = 0
@@ -137,6 +141,7 @@ def check(config):
   one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')
   one_of('bottleneck_stride', '1x1', '3x3')
   one_of('kernel_init', *KERNEL_INITS)
+  one_of('classifier_init', *CLASSIFIER_INITS)
   bottlenecks = config.network.startswith('resnet50')
   need(config.depth == 50 or not bottlenecks, f'depth is {config.depth}; a {config.network} has 50 layers')
   if config.network == 'vgg':
@@ -149,6 +154,9 @@ def check(config):
   one_of('dtype', 'float32', 'bfloat16')
   one_of('weight_decay_on', *WEIGHT_DECAY_ON)
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
+  need(0 <= config.dampening < 1, f'dampening is {config.dampening}; it must be at least 0 and below 1')
+  need(config.momentum or not config.dampening,
+       f'momentum is 0, so a dampening of {config.dampening:g} would only make the rate smaller: use dampening=0')
   for field in ('first_drop', 'drop_every'):
     need(0.001 <= config[field] <= 1, f'{field} is {config[field]}; it is a fraction of the run, from 0.001 to 1')
   need(0 <= config.plateau_epochs < 2**31, f'plateau_epochs is {config.plateau_epochs}; it must be from 0 to 2^31 - 1')

@@ -14,16 +14,27 @@ from jax import lax
 
 from zeroinit import own
 from zeroinit.convolution import conv_general_dilated
+from zeroinit.errors import UserError
 from zeroinit.methods import INVERSE_SQRT_D, Method
 
 ZEROS = nn.initializers.zeros
 EPSILON = 1e-5  # added to a variance
+TRUNCATED_STDDEV = 0.87962566103423978  # of a standard normal cut at two deviations
 
-# Variance * fan, which fan, distribution.
+# How convolutions start: variance * fan, which fan, distribution. The papers do not say which: see docs/design.md.
 KERNEL_INITS = {
-    'he': (2.0, 'fan_in', 'normal'),  # He et al. 2015, arXiv:1502.01852; its classifier is 'lecun'
+    'he': (2.0, 'fan_in', 'normal'),  # He et al. 2015, arXiv:1502.01852: the variance laws of SkipInit assume it
+    'he_fan_out': (2.0, 'fan_out', 'normal'),  # the public code of Fixup, and of Wide-ResNets in PyTorch
     'lecun': (1.0, 'fan_in', 'normal'),  # LeCun et al. 1998
+    # Stddev 1/sqrt(fan_in) before it is cut at two deviations, and not rescaled: the public code of SkipInit's authors.
+    'truncated': (TRUNCATED_STDDEV**2, 'fan_in', 'truncated_normal'),
     'xavier': (1.0, 'fan_avg', 'uniform'),  # Glorot & Bengio 2010; Bjorck et al. (arXiv:1806.02375) used it
+}
+# How the kernel of the classifier starts, which no ReLU follows.
+CLASSIFIER_INITS = {
+    'zero': ZEROS,  # Fixup's rule 1; the public code of SkipInit's authors
+    'small': nn.initializers.normal(0.01),  # Goyal et al. (arXiv:1706.02677); the public code of NF-ResNets
+    **{name: nn.initializers.variance_scaling(*KERNEL_INITS[name]) for name in ('lecun', 'truncated', 'xavier')},
 }
 
 
@@ -31,6 +42,13 @@ def kernel_initializer(name, factor=1.0):
   """The initializer of that row of KERNEL_INITS, its standard deviation multiplied by `factor`."""
   scale, fan, distribution = KERNEL_INITS[name]
   return nn.initializers.variance_scaling(scale * factor**2, fan, distribution)
+
+
+def check_inits(net):
+  """Raises UserError where a network's kernel_init or classifier_init has a value that does not exist."""
+  for field, rows in (('kernel_init', KERNEL_INITS), ('classifier_init', CLASSIFIER_INITS)):
+    if getattr(net, field) not in rows:
+      raise UserError(f'{field} is {getattr(net, field)!r}; it must be one of: {", ".join(rows)}')
 
 
 class GhostNorm(nn.Module):
@@ -266,7 +284,7 @@ def classify(net, x, train, example, *, scalar_bias=False):
   The linear layer has a bias wherever the method has any bias or norm: 'none' is a network without any.
 
   Args:
-    net: the flax module that is being built, which has a method, num_classes and kernel_init.
+    net: the flax module that is being built, which has a method, num_classes and classifier_init.
     x: [batch, height, width, channels].
     train, example: see `ResNet`.
     scalar_bias: whether the scalar has its place here, as in Fixup's V1.
@@ -277,6 +295,6 @@ def classify(net, x, train, example, *, scalar_bias=False):
     x = add_scalar(net, 'pooled_bias', x)
   if train and method.dropout:
     x = dropout(method.dropout, x, net.make_rng('dropout'), jnp.arange(len(x)) if example is None else example)
-  linear = kernel_initializer('lecun' if net.kernel_init == 'he' else net.kernel_init)  # no ReLU follows: no factor 2
+  kernel_init = ZEROS if method.zero_init else CLASSIFIER_INITS[net.classifier_init]
   return nn.Dense(net.num_classes, name='classifier', use_bias=method.norm != 'none' or method.biases != 'none',
-                  kernel_init=ZEROS if method.zero_init else linear)(x)
+                  kernel_init=kernel_init)(x)

@@ -1,4 +1,4 @@
-"""Heavy-ball SGD by the paper's protocol: the schedule, L2, and groups of parameters chosen by name.
+"""SGD with damped momentum by the paper's protocol: the schedule, L2, and groups of parameters chosen by name.
 
 Names, never ranks: under the scan of `blocks.Stage` a bias is a matrix and alpha a vector.
 """
@@ -38,6 +38,11 @@ class Schedule:
   drops: tuple[int, ...]
   drop_by: float = 2.0
 
+  @property
+  def last_quarter(self):
+    """The update, counted from 0, with which the last quarter of the run begins."""
+    return self.steps - -(-self.steps // 4)
+
   def factor(self, step):
     """drop_by^-(drops up to `step`). step: int32 scalar -> float32 scalar, inside or outside jit."""
     factors = np.float32(self.drop_by ** -np.arange(len(self.drops) + 1.0))
@@ -72,6 +77,15 @@ def stepwise(epochs, batch_size, examples, first_drop, drop_every, drop_by):
   return Schedule(steps, steps_per_epoch, tuple(drop for drop in drops if 0 < drop < steps), drop_by)
 
 
+def about_rates(momentum, dampening):
+  """What a learning rate is with such an optimizer, in words."""
+  if not momentum:
+    return 'of plain gradient descent'
+  if not dampening:
+    return f'of a heavy ball with momentum {momentum:g}'
+  return f'damped (momentum {momentum:g}, dampening {dampening:g}): a heavy ball needs {1 - dampening:g} of them'
+
+
 def chosen(params, predicate):
   """A tree of bools shaped like params: predicate(path), where path is a tuple of names such as ('stem', 'kernel')."""
   return jax.tree_util.tree_map_with_path(lambda path, _: predicate(tuple(key.key for key in path)), params)
@@ -84,17 +98,20 @@ def l2_penalty(params, weight_decay, weight_decay_on):
   return 0.5 * weight_decay * sum(jax.tree.leaves(squares))
 
 
-def heavy_ball(momentum, scalar_rate, plateau=None):
-  """v <- momentum * v + gradient; the direction is v, times scalar_rate for alpha and the scalar biases.
+def sgd(momentum, dampening, scalar_rate, plateau=None):
+  """v <- momentum * v + (1 - dampening) * gradient; the direction is v, times scalar_rate for alpha and scalar biases.
+
+  With dampening = momentum v is a mean of gradients and the learning rate is the effective one, lr / (1 - momentum) of
+  the heavy ball, which is dampening = 0 (arXiv:1711.00489). torch.optim.SGD has the same, but for an undamped first v.
 
   The learning rate is not in here but multiplies the direction, so that it can be an input of the compiled step.
 
   Args:
-    momentum, scalar_rate: numbers.
+    momentum, dampening, scalar_rate: numbers.
     plateau: a Plateau; `update` then needs the loss as `value`.
   """
   scalars = lambda params: chosen(params, lambda path: path[-1] in SCALARS)
-  parts = [optax.trace(momentum), optax.masked(optax.scale(scalar_rate), scalars)]
+  parts = [optax.scale(1 - dampening), optax.trace(momentum), optax.masked(optax.scale(scalar_rate), scalars)]
   if plateau:
     parts.append(optax.contrib.reduce_on_plateau(
         factor=1 / plateau.drop_by, patience=plateau.epochs, accumulation_size=plateau.steps_per_epoch,
@@ -112,5 +129,5 @@ class Plateau:
 
 
 def plateau_factor(state):
-  """What the plateaus so far have made of the learning rate. state: of `heavy_ball`."""
+  """What the plateaus so far have made of the learning rate. state: of `sgd`."""
   return getattr(state[-1], 'scale', 1.0)  # not optax.tree.get: norms have parameters of that name

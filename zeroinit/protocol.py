@@ -5,13 +5,15 @@
 PROTOCOLS = {
     'cifar10': {  # ZI, sections 3 and 4
         'network': ('wide_resnet',),
-        'kernel_init': ('he', 'lecun'),
+        'kernel_init': ('he',),
+        'classifier_init': ('zero',),
         'epochs': (200.0,),
         'first_drop': (1 / 2,),
         'drop_every': (1 / 20,),
         'drop_by': (2.0,),
         'plateau_epochs': (0,),
         'momentum': (0.9,),
+        'dampening': (0.9,),
         'weight_decay': (5e-4, 0.0),  # without L2 is a column of Table 2
         'weight_decay_on': ('kernels',),
         'crop': ('reflect', 'zero'),
@@ -21,7 +23,8 @@ PROTOCOLS = {
     'imagenet': {  # ZI, section 5
         'network': ('resnet50_v1', 'resnet50_v2'),
         'bottleneck_stride': ('1x1', '3x3'),
-        'kernel_init': ('he', 'lecun'),
+        'kernel_init': ('he',),
+        'classifier_init': ('zero',),
         'image_size': (224,),
         'epochs': (90.0,),
         'first_drop': (1 / 2,),
@@ -29,6 +32,7 @@ PROTOCOLS = {
         'drop_by': (2.0,),
         'plateau_epochs': (0,),
         'momentum': (0.9,),
+        'dampening': (0.9,),
         'weight_decay': (1e-4,),
         'weight_decay_on': ('kernels',),
         'crop': ('random_resized',),

@@ -30,7 +30,7 @@ class Recipe:
     batch_size: examples per update, over all devices.
     micro_batches: parts into which a batch is cut, whose gradients are accumulated.
     plateau: what else lowers the rate, or None.
-    momentum, weight_decay, weight_decay_on: see `optimizer`.
+    momentum, dampening, weight_decay, weight_decay_on: see `optimizer`.
     crop, flip, mean, std: see `batches`.
     image_shape: (height, width, channels).
     deterministic: whether a GPU must give the same numbers each time, see `compiling.DETERMINISTIC`.
@@ -43,6 +43,7 @@ class Recipe:
   batch_size: int
   micro_batches: int
   momentum: float
+  dampening: float
   weight_decay: float
   weight_decay_on: str
   crop: str
@@ -72,7 +73,7 @@ def network(config):
   """The network that a config describes."""
   shared = {'method': method_of(config), 'num_classes': data.source(config.dataset).NUM_CLASSES,
             'dtype': {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype], 'remat': config.remat,
-            'kernel_init': config.kernel_init}
+            'kernel_init': config.kernel_init, 'classifier_init': config.classifier_init}
   match config.network:
     case 'wide_resnet':
       return WideResNet(depth=config.depth, width=config.width, **shared)
@@ -142,7 +143,8 @@ def make_recipe(config, train_examples, devices=None):
       net=network(config),
       schedule=schedule(config, train_examples), plateau=_plateau(config, train_examples),
       batch_size=config.batch_size, micro_batches=config.micro_batches,
-      momentum=config.momentum, weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
+      momentum=config.momentum, dampening=config.dampening,
+      weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),
       deterministic=config.deterministic,
       # Not jax.make_mesh, which on a TPU refuses some numbers of chips.

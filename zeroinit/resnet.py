@@ -10,7 +10,7 @@ import numpy as np
 
 from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck, projection
 from zeroinit.errors import UserError
-from zeroinit.layers import KERNEL_INITS, Activation, ConvSpec, classify, conv, kernel_initializer, normalize
+from zeroinit.layers import Activation, ConvSpec, check_inits, classify, conv, kernel_initializer, normalize
 from zeroinit.methods import Method
 
 
@@ -23,7 +23,8 @@ class ResNet(nn.Module, kw_only=True):
     dtype: of the computation, jnp.float32 or jnp.bfloat16; or jnp.float64, where jax allows it, as a reference.
       Parameters are float32; statistics and logits at least that.
     remat: see Stage.
-    kernel_init: distribution of the kernels at the start, 'he', 'lecun' or 'xavier': see `layers.kernel_initializer`.
+    kernel_init: how convolutions start, a row of `layers.KERNEL_INITS`.
+    classifier_init: how the classifier starts, a row of `layers.CLASSIFIER_INITS`.
 
   Raises:
     UserError: an attribute has a value that does not exist.
@@ -34,6 +35,7 @@ class ResNet(nn.Module, kw_only=True):
   dtype: Any = jnp.float32
   remat: bool = False
   kernel_init: str = 'he'
+  classifier_init: str = 'zero'
 
   # Each network has a title, `stages` (of every stage, for every block, the convolutions of its branch), and of these:
   block = BlockV2  # decides whether the stem and the head are those of V1 or V2
@@ -41,8 +43,7 @@ class ResNet(nn.Module, kw_only=True):
   pools = False  # whether the stem ends with a 3x3 max pool of stride 2
 
   def __post_init__(self):
-    if self.kernel_init not in KERNEL_INITS:
-      raise UserError(f'kernel_init is {self.kernel_init!r}; it must be one of: {", ".join(KERNEL_INITS)}')
+    check_inits(self)
     super().__post_init__()
 
   @property

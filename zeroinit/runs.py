@@ -232,7 +232,9 @@ OF_DONE = ('test_accuracy', 'train_loss')
 IF_THERE = {
     **dict.fromkeys(('test_accuracy', 'test_top5_accuracy', 'train_accuracy', 'best_test_accuracy'),
                     lambda value: value is None or json_files.is_share(value)),
-    **dict.fromkeys(('train_loss', 'test_loss', 'seconds'), lambda value: value is None or json_files.is_number(value)),
+    'classes': lambda value: json_files.is_count(value) and value > 1,
+    **dict.fromkeys(('train_loss', 'test_loss', 'last_quarter_cross_entropy', 'seconds'),
+                    lambda value: value is None or json_files.is_number(value)),
     **dict.fromkeys(('data', 'dataset', 'device', 'protocol', 'method'), json_files.is_text),
     **dict.fromkeys(('versions', 'checksums'),
                     lambda value: isinstance(value, dict) and all(map(json_files.is_text, value.values()))),

@@ -15,7 +15,7 @@ import optax
 from jax import lax
 
 from zeroinit import batches, compiling
-from zeroinit.optimizer import heavy_ball, l2_penalty
+from zeroinit.optimizer import l2_penalty, sgd
 from zeroinit.recipe import is_deterministic
 
 DIVERGED_ABOVE = 1e3  # cross-entropy, once it has been below: an unnormalized network of depth 100 starts above
@@ -33,6 +33,7 @@ class State:
     learning_rate: float32, before the schedule's factor.
     seed: uint32.
     sums: sums over the steps of the current epoch, float32: SUMMED, and `steps`.
+    last_quarter: float32, sum of the cross-entropies of the updates in the last quarter of the run.
     settled: bool, whether the cross-entropy has ever been below DIVERGED_ABOVE.
     diverged: bool, the loss or the parameters after the update are not finite, or the cross-entropy is above
       DIVERGED_ABOVE again; no step is taken once it is set.
@@ -45,6 +46,7 @@ class State:
   learning_rate: jax.Array
   seed: jax.Array
   sums: dict[str, jax.Array]
+  last_quarter: jax.Array
   settled: jax.Array
   diverged: jax.Array
 
@@ -61,7 +63,7 @@ def _state(recipe, learning_rate, seed):
   state = State(
       step=jnp.int32(0), params=variables['params'], batch_stats=variables.get('batch_stats', {}),
       momentum=_optimizer(recipe).init(variables['params']), learning_rate=learning_rate, seed=seed,
-      sums=_no_sums(), settled=jnp.bool_(False), diverged=jnp.bool_(False))
+      sums=_no_sums(), last_quarter=jnp.float32(0), settled=jnp.bool_(False), diverged=jnp.bool_(False))
   return lax.with_sharding_constraint(state, recipe.replicated)
 
 
@@ -71,7 +73,9 @@ _init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={'xla_ba
 
 
 def train_step(recipe, state, batch):
-  """One update by the mean cross-entropy of the batch plus L2: v <- momentum * v + gradient, w <- w - rate * v.
+  """One update by the mean cross-entropy of the batch plus L2.
+
+  v <- momentum * v + (1 - dampening) * gradient, w <- w - rate * v.
 
   batch: see `zeroinit.batches`; its arrays are [micro_batches, batch / micro_batches, ...].
   """
@@ -84,11 +88,14 @@ def train_step(recipe, state, batch):
 
   measured = {'cross_entropy': cross_entropy, 'accuracy': accuracy, 'l2': l2,
               'gradient_norm': optax.tree.norm(gradient), 'steps': 1.0}
+  in_last_quarter = state.step >= recipe.schedule.last_quarter
   settled = state.settled | (cross_entropy < DIVERGED_ABOVE)
   finite = jnp.isfinite(cross_entropy + l2) & jnp.isfinite(optax.tree.norm(params))
   diverged = ~finite | (settled & (cross_entropy > DIVERGED_ABOVE))
   return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, momentum=momentum,
-                       sums=jax.tree.map(jnp.add, state.sums, measured), settled=settled, diverged=diverged)
+                       sums=jax.tree.map(jnp.add, state.sums, measured),
+                       last_quarter=state.last_quarter + jnp.where(in_last_quarter, cross_entropy, 0),
+                       settled=settled, diverged=diverged)
 
 
 def _gradient(recipe, state, batch):
@@ -170,4 +177,4 @@ def _no_sums():
 
 
 def _optimizer(recipe):
-  return heavy_ball(recipe.momentum, recipe.net.method.scalar_rate, recipe.plateau)
+  return sgd(recipe.momentum, recipe.dampening, recipe.net.method.scalar_rate, recipe.plateau)

@@ -21,7 +21,8 @@ from zeroinit.recipe import image_shape, network, schedule
 # Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
 # the learning rate is tuned for each setting apart.
 TUNED_OVER = ('learning_rate', 'seed')
-ALWAYS_STATED = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs')  # by a cell, whatever its study varies
+ALWAYS_STATED = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs', 'momentum', 'dampening', 'kernel_init',
+                 'classifier_init')  # by a cell, whatever its study varies
 STUDIES = 'configs/studies.py'
 
 

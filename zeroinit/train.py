@@ -9,12 +9,12 @@ import flax
 import jax
 from clu import parameter_overview
 
-from zeroinit import claims, data, environment, processes, runs
+from zeroinit import claims, data, environment, processes, runs, selection
 from zeroinit.config import check, compared_fields, described, method_label, method_of, notes
 from zeroinit.errors import UserError
 from zeroinit.feed import make_feed
 from zeroinit.layers import initial_alpha
-from zeroinit.optimizer import plateau_factor
+from zeroinit.optimizer import about_rates, plateau_factor
 from zeroinit.progress import Progress
 from zeroinit.protocol import protocol
 from zeroinit.recipe import make_recipe, try_functions
@@ -22,6 +22,7 @@ from zeroinit.resnet import alphas
 from zeroinit.step import evaluate, init_state, means
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
+_STATED = ('depth', 'width', 'batch_size', 'learning_rate', 'momentum', 'dampening', 'kernel_init', 'classifier_init')
 _OUTCOME = ('test_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy', 'train_l2',
             'gradient_norm')
 
@@ -249,13 +250,13 @@ class _Training:
     diverged = bool(self.state.diverged) or self.run.records[-1]['test_loss'] is None
     outcome = (*_OUTCOME, *(['test_top5_accuracy'] if self._many_classes else []))
     last = dict.fromkeys(outcome) if diverged else {name: self.run.records[-1][name] for name in outcome}
+    late = None if diverged else float(self.state.last_quarter) / (self.step - self.schedule.last_quarter)
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
         'status': 'diverged' if diverged else 'done', 'method': method_label(config),
-        'dataset': config.dataset, 'data': self.dataset.title, 'network': self.recipe.net.title,
-        'depth': config.depth, 'width': config.width, 'batch_size': config.batch_size,
-        'learning_rate': config.learning_rate,
-        **last, 'best_test_accuracy': max(accuracies, default=None),
+        'dataset': config.dataset, 'data': self.dataset.title, 'classes': self.recipe.net.num_classes,
+        'network': self.recipe.net.title, **{field: config[field] for field in _STATED},
+        **last, 'last_quarter_cross_entropy': late, 'best_test_accuracy': max(accuracies, default=None),
         'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
         'seed': config.seed, 'protocol': protocol(config, self.dataset.complete),
         'overrides': overrides, **environment.of(self.recipe.mesh.devices.tolist()),
@@ -295,6 +296,7 @@ def _introduction(config, recipe, dataset, state):
   yield (f'{schedule.steps:,} steps in {config.epochs:g} epochs of {schedule.steps_per_epoch:,}, batch size '
          f'{config.batch_size}, on {used} of {devices} {jax.devices()[0].platform} device(s)')
   rate = config.learning_rate
+  yield f'learning rates are {about_rates(config.momentum, config.dampening)}'
   yield (f'learning rate {rate:g}, divided by {schedule.drop_by:g} {len(schedule.drops)} times from step '
          f'{schedule.drops[0] if schedule.drops else schedule.steps:,} on, at the end '
          f'{rate * float(schedule.factor(schedule.steps - 1)):.3g}')
@@ -313,7 +315,7 @@ def _introduction(config, recipe, dataset, state):
 
 def _outcome(result):
   accuracy = result['test_accuracy']
-  return (f'{result["status"]} after {result["steps"]:,} steps'
+  return (f'{selection.status(result)} after {result["steps"]:,} steps'
           + ('' if accuracy is None else f', test accuracy {accuracy:.4f}'))
 
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from zeroinit.errors import UserError
-from zeroinit.layers import KERNEL_INITS, Activation, ConvSpec, classify, conv, kernel_initializer
+from zeroinit.layers import Activation, ConvSpec, check_inits, classify, conv, kernel_initializer
 from zeroinit.methods import Method
 
 # Channels of the convolutions between two poolings, of the network with 16 layers (arXiv:1409.1556).
@@ -24,7 +24,7 @@ class VGG(nn.Module):
     method: a row of METHODS that speaks of no residual branches.
     num_classes: size of the output.
     dtype: of the computation; parameters are float32, statistics and logits at least that.
-    kernel_init: see `layers.kernel_initializer`.
+    kernel_init, classifier_init: see `ResNet`.
 
   Raises:
     UserError: the method is for residual branches, or an attribute has a value that does not exist.
@@ -34,12 +34,12 @@ class VGG(nn.Module):
   num_classes: int
   dtype: Any = jnp.float32
   kernel_init: str = 'he'
+  classifier_init: str = 'zero'
 
   title = 'VGG-16'
 
   def __post_init__(self):
-    if self.kernel_init not in KERNEL_INITS:
-      raise UserError(f'kernel_init is {self.kernel_init!r}; it must be one of: {", ".join(KERNEL_INITS)}')
+    check_inits(self)
     about_norms = ('norm', 'ghost_size', 'noisy_norm', 'biases', 'dropout', 'scalar_rate', 'code')
     plain = Method(**{field: getattr(self.method, field) for field in about_norms})
     if plain != self.method or self.method.biases == 'scalar':

@@ -218,7 +218,7 @@ def define():
 
 def main(argv):
   del argv
-  who, updates = command.subjects(), command.updates()
+  who, updates = command.subjects(for_gradients=True), command.updates()
   prepared = [_prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:

@@ -184,7 +184,7 @@ def define():
 
 def main(argv):
   del argv
-  who, updates = command.subjects(), command.updates()
+  who, updates = command.subjects(for_gradients=True), command.updates()
   prepared = [training.prepared(subject, updates) for subject in who]
   chosen = [_chosen(net, image_shape(subject.config)) for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []

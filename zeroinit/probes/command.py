@@ -89,8 +89,12 @@ class Subject:
     return {'method': self.label, 'checkpoint': self.checkpoint, 'network': net.title, **fields}
 
 
-def subjects():
+def subjects(for_gradients=False):
   """The networks that --methods, --config and --checkpoint name.
+
+  Args:
+    for_gradients: whether the gradient at the start is looked at. Below a classifier that starts at zero, as runs do,
+      there is none before the first update: here it then starts as 'lecun', unless --config.classifier_init is given.
 
   Raises:
     UserError: none is named, a method does not exist, its config makes no sense, or a directory holds no run.
@@ -105,6 +109,8 @@ def subjects():
       config = FLAGS.config
       if name is not None:
         config = studies.load_config(f'{file}:{name}{"".join(others)}', _overrides())
+      if for_gradients and config.get('classifier_init') == 'zero' and 'classifier_init' not in _overrides():
+        config.classifier_init = 'lecun'
       chosen.append(Subject(method_label(config), _prepared(config)))
   elif set(_overrides()) - {'data_dir'}:
     raise UserError(f'--config.{min(set(_overrides()) - {"data_dir"})} changes nothing of a checkpoint, which has the '

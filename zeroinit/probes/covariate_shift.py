@@ -170,7 +170,7 @@ def define():
 
 def main(argv):
   del argv
-  who, updates = command.subjects(), command.updates()
+  who, updates = command.subjects(for_gradients=True), command.updates()
   prepared = [linear.prepared(subject, updates, steps) for subject in who]
   shapes = [image_shape(subject.config) if FLAGS.network == 'own' else (net.width,)
             for subject, (net, _) in zip(who, prepared, strict=True)]

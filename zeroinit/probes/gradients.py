@@ -156,7 +156,7 @@ def define():
 
 def main(argv):
   del argv
-  who = command.subjects()
+  who = command.subjects(for_gradients=True)
   cases = [(subject, config) for subject in who for config in command.at_depths(subject)]
   recipes = [inputs.recipe_of(config) for _, config in cases]
   for (subject, config), recipe in zip(cases, recipes, strict=True):

@@ -151,7 +151,7 @@ def define():
 
 def main(argv):
   del argv
-  who, updates, multiples = command.subjects(), command.updates(), _multiples()
+  who, updates, multiples = command.subjects(for_gradients=True), command.updates(), _multiples()
   prepared = [linear.prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:

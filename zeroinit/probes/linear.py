@@ -115,7 +115,8 @@ def settings(configs, nets):
   """`writing.settings`, of whichever network the flags choose."""
   made = writing.settings(configs, nets)
   return made if FLAGS.network == 'own' else made | {
-      'dataset': 'Gaussian inputs', 'image_size': None, 'weight_decay': None}
+      **dict.fromkeys(('image_size', 'momentum', 'dampening', 'weight_decay', 'classifier_init')),
+      'dataset': 'Gaussian inputs'}
 
 
 def prepared(subject, updates, states_of=training.states):

@@ -14,6 +14,7 @@ import math
 import jax
 from absl import flags
 
+from zeroinit import selection
 from zeroinit.errors import UserError
 from zeroinit.probes import command, inputs, memory, stability_figure, training, writing
 from zeroinit.report import page
@@ -31,7 +32,7 @@ EXPLANATION = (
     'of its benefit comes from. So the whole argument turns on one number, which is measured here.',
     'What is measured. A short run at a constant learning rate counts as stable if it does not diverge (the loss stays '
     'finite, and the cross-entropy does not return above 1000) and it learns: over the last quarter of its updates the '
-    'mean cross-entropy is at most 95 % of that of guessing, ln(classes). From the rate of the config on, larger and '
+    'mean cross-entropy is below 98 % of that of guessing, ln(classes). From the rate of the config on, larger and '
     'smaller ones are tried, by factors of 2, until one is stable; from there the rate is doubled until it is not, and '
     'the interval between is halved, on a logarithmic scale, until it is narrow. These are short runs: a rate that is '
     'stable here may still fail later, one that fails here might be reached by a warm-up, and a network that learns '
@@ -44,9 +45,8 @@ EXPLANATION = (
     'are drawn slightly apart.',
 )
 CAPTION = 'The largest learning rate at which short runs are stable, per method, against batch size or depth.'
-LEARNT = 0.95  # of the cross-entropy of guessing
 LOWEST, HIGHEST = -16, 8  # log2 of the rates that are tried
-STABLE, UNLEARNT, DIVERGED = 'stable', 'unlearnt', 'diverged'  # how a run may end
+STABLE, AT_CHANCE, DIVERGED = 'stable', 'at chance', 'diverged'  # how a run may end
 
 
 def largest_stable(outcome, start, width):
@@ -56,7 +56,7 @@ def largest_stable(outcome, start, width):
   It is looked for from `start` outwards in steps of a factor of 2, then followed upwards to its end, which is bisected.
 
   Args:
-    outcome: function of log2 of a rate that gives STABLE, UNLEARNT or DIVERGED.
+    outcome: function of log2 of a rate that gives STABLE, AT_CHANCE or DIVERGED.
     start: log2 of the rate to begin with.
     width: in log2.
 
@@ -92,7 +92,7 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
 
   A run of n updates at a constant rate is stable if it does not diverge, and
 
-      mean over its last n/4 updates of the cross-entropy <= 0.95 ln(classes).
+      mean over its last n/4 updates of the cross-entropy < 0.98 ln(classes).
 
   De & Smith, arXiv:2002.10444, section 4, whose largest rates are those with the best accuracy after full runs.
 
@@ -118,8 +118,8 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
     with training.feeding(config, recipe) as feed:
       state, _ = training.advance(recipe, feed, state, updates - updates // 4)
       state, cross_entropy = training.advance(recipe, feed, state, updates)
-    learnt = cross_entropy <= LEARNT * math.log(recipe.net.num_classes)
-    came_out = DIVERGED if state.diverged else STABLE if learnt else UNLEARNT
+    learnt = selection.learnt(cross_entropy, recipe.net.num_classes)
+    came_out = DIVERGED if state.diverged else STABLE if learnt else AT_CHANCE
     tried.append({'log2_rate': log2_rate, 'outcome': came_out, 'cross_entropy': cross_entropy})
     return came_out
 

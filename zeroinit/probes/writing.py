@@ -48,7 +48,7 @@ def title(configs, nets, data=None):
 def settings(configs, nets):
   """What a JSON says of the configs and networks it comes from; lists where they differ."""
   once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
-  fields = ('dataset', 'batch_size', 'weight_decay', 'seed', 'dtype')
+  fields = ('dataset', 'batch_size', 'momentum', 'dampening', 'weight_decay', 'classifier_init', 'seed', 'dtype')
   return {**{name: once(config[name] for config in configs) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
           'kernel_init': once(net.kernel_init for net in nets)}

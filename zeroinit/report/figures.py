@@ -82,14 +82,15 @@ def _against_the_rate(gathered, groups, names, metric):
   for ax in list(axes.flat)[len(shown):]:
     ax.remove()
   figure.supylabel(AXIS[metric], fontsize=9)
-  diverged = any(group.diverged for group in groups)
-  _value_axis(axes[0, 0], metric, _means(groups, metric), 0.05 + _step(lines) * len(lines) if diverged else 0.0)
+  marked = any(group.diverged or group.at_chance for group in groups)
+  _value_axis(axes[0, 0], metric, _means(groups, metric), 0.05 + _step(lines) * len(lines) if marked else 0.0)
   every = '' if len(shown) == len(of_panels) else f' {len(shown)} of {len(of_panels)} panels are shown.'
   end = 'bottom' if metric == ACCURACY else 'top'
   what = AXIS[metric][0].upper() + AXIS[metric][1:]  # str.capitalize would make L2 l2
   return image_of(gathered, figure, lines, f'report_{SHORT[metric]}_rate.png',
                 f'{what}, against learning rate: mean and standard deviation of the kept runs. '
-                f'The large marker is the optimum. A cross at the {end} says that runs diverged at this rate.'
+                f'The large marker is the optimum. At the {end} a cross says that runs diverged at this rate, a ring '
+                'that they ended at chance.'
                 + _about_hollow(theirs.learning_rate for theirs in _published(gathered, groups, metric)) + every)
 
 
@@ -98,10 +99,10 @@ def _rate_panel(ax, gathered, groups, lines, metric, names, panel_names):
   ax.xaxis.set_major_locator(ticker.LogLocator(base=2, numticks=7))
   unit = units(metric)
   for group in groups:
-    place, look = lines[label(group, names, panel_names)]
+    line, look = lines[label(group, names, panel_names)]
     choice = group.choices[metric]
-    # Where every run diverged there is no value: the cross says so.
-    scores = [score for score in choice.scores if score.diverged < score.runs and math.isfinite(score.mean)]
+    # Where every run came to nothing there is no value: the mark says so.
+    scores = [score for score in choice.scores if score.learns and math.isfinite(score.mean)]
     ax.errorbar([score.learning_rate for score in scores], [unit * score.mean for score in scores],
                 [unit * _deviation(score) for score in scores], **look)
     for score in scores:
@@ -113,15 +114,15 @@ def _rate_panel(ax, gathered, groups, lines, metric, names, panel_names):
       if theirs.learning_rate:
         ax.plot(theirs.learning_rate * ASIDE, theirs.value, **_hollow(look))
         say(ax, theirs.learning_rate * ASIDE, theirs.value, f'{_at(look, theirs)}: {theirs}, {theirs.table}')
-    # One below the other, so that methods which diverge at the same rate can be told apart.
-    height = 0.025 + _step(lines) * place
+    # One below the other, so that methods which come to nothing at the same rate can be told apart.
+    height = 0.025 + _step(lines) * line
     for score in choice.scores:
-      if score.diverged:
-        cross = score.learning_rate, height if metric == ACCURACY else 1 - height
-        ax.plot(*cross, 'x', color=look['color'], markersize=4.5, markeredgewidth=1.3, clip_on=False,
-                transform=ax.get_xaxis_transform())
-        say(ax, *cross, f'{_at(look, score)}: {score.diverged} of {score.runs} diverged',
-            transform=ax.get_xaxis_transform())
+      for mark, count, ended in (('x', score.diverged, 'diverged'), ('o', score.at_chance, 'ended at chance')):
+        if count:
+          place = score.learning_rate, height if metric == ACCURACY else 1 - height
+          ax.plot(*place, mark, color=look['color'], markerfacecolor='none', markersize=4.5, markeredgewidth=1.3,
+                  clip_on=False, transform=ax.get_xaxis_transform())
+          say(ax, *place, f'{_at(look, score)}: {count} of {score.runs} {ended}', transform=ax.get_xaxis_transform())
 
 
 def _at(look, score):
@@ -177,7 +178,7 @@ def _rates_against_the_batch(gathered, groups, names):
     rates = []
     for (place, look), members in _members(groups, lines, names, ['batch_size']):
       best = {group.fields['batch_size']: group.choices[metric].best for group in members}
-      best = {x: score.learning_rate for x, score in sorted(best.items()) if score.diverged < score.runs}
+      best = {x: score.learning_rate for x, score in sorted(best.items()) if score.learns}
       rates += best.items()
       ax.plot([_apart(x, place, lines) for x in best], list(best.values()), **look)
       for x, best_rate in best.items():
@@ -283,7 +284,7 @@ def _deviation(score):
 def _means(groups, metric):
   """The means that can be drawn, in the unit of the axis."""
   return [units(metric) * score.mean for group in groups for score in group.choices[metric].scores
-          if score.diverged < score.runs]
+          if score.learns]
 
 
 def _value_axis(ax, metric, values, reserved=0.0):

@@ -61,19 +61,31 @@ class Group:
   @property
   def diverged(self):
     """How many runs, over all rates."""
-    return sum(result['status'] == 'diverged' for result in self.results.values())
+    return self.ended('diverged')
+
+  @property
+  def at_chance(self):
+    """How many runs ended without having learnt, over all rates."""
+    return self.ended('at chance')
+
+  def ended(self, status):
+    """How many runs ended like that, see `selection.status`."""
+    return sum(selection.status(result) == status for result in self.results.values())
+
+  @property
+  def learns(self):
+    """Whether any run came to something."""
+    return self.diverged + self.at_chance < len(self.results)
 
   @property
   def largest_stable_rate(self):
-    """The highest rate such that no run diverged there or at any lower rate; None where the lowest has one that did.
-
-    A run that stays at chance without diverging counts as stable.
-    """
+    """The highest rate at which every run learns, of those below the first at which one diverged; None without one."""
     stable = None
     for score in self.choices[ACCURACY].scores if self.choices else ():
       if score.diverged:
         break
-      stable = score.learning_rate
+      if not score.at_chance:
+        stable = score.learning_rate
     return stable
 
   @property
@@ -144,7 +156,7 @@ def has_edge(gathered):
 
 def _edges(group):
   """The ends of the grid at which an optimal rate lies; a setting that trains at no rate has none to look for."""
-  if not group.complete or group.choices[ACCURACY].best.mean < 2 * group.chance:
+  if not group.complete or not group.learns:
     return set()
   return {choice.edge for choice in group.choices.values()}
 
@@ -161,11 +173,13 @@ def _group(cells, results):
   there = {cell.identity: results[cell.identity] for cell in cells if cell.identity in results}
   choices = {}
   for metric in METRICS if there else ():
-    values = {}
+    values, at_chance = {}, {}
     for cell in cells:
       if cell.identity in there:
         result = there[cell.identity]
         value = None if result['status'] == 'diverged' else result[metric]
         values.setdefault(cell.learning_rate, []).append(value)
-    choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES)
+        at_chance.setdefault(cell.learning_rate, []).append(selection.status(result) == 'at chance')
+    choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES,
+                                       at_chance={rate: sum(ended) for rate, ended in at_chance.items()})
   return Group(tuple(cells), there, choices)

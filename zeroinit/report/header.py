@@ -1,9 +1,12 @@
 """The title of a report, which says what stands between its numbers and the papers', what was run, and how far."""
 
+import collections
 import math
 import re
 import time
 
+from zeroinit import selection
+from zeroinit.optimizer import about_rates
 from zeroinit.progress import duration
 from zeroinit.protocol import PROTOCOLS
 from zeroinit.report import page
@@ -47,9 +50,10 @@ def departures(gathered):
 def what_was_run(gathered):
   """One paragraph: how many cells, on what, with which versions, and how long it took."""
   results, total = list(gathered.results.values()), len(gathered.study.cells)
-  diverged = sum(result['status'] == 'diverged' for result in results)
+  ended = collections.Counter(map(selection.status, results))
   failed = len(gathered.failures)
-  counts = (f'{len(results)} of {total} cells have finished: {len(results) - diverged} done, {diverged} diverged, '
+  counts = (f'{len(results)} of {total} cells have finished: {ended["done"]} done, {ended["at chance"]} at chance, '
+            f'{ended["diverged"]} diverged, '
             f'{total - len(results)} missing' + (f' ({failed} of them failed)' if failed else '') + '.')
   if not results:
     return counts
@@ -60,7 +64,9 @@ def what_was_run(gathered):
       versions.setdefault(name, {})[version] = None
   threads = says('threads')
   seconds = math.fsum(result.get('seconds') or 0.0 for result in results)
+  fields = [cell.fields for cell in gathered.study.cells]
   parts = (
+      f'Learning rates: {_different(about_rates(of["momentum"], of["dampening"]) for of in fields)}',
       f'Data: {says("data")}', f'Device: {says("device")}',
       f'CPU threads: {threads}' + (' (cells differ)' if ' and ' in threads else ''),
       'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),

@@ -7,20 +7,21 @@ import csv
 import io
 import math
 
+from zeroinit import selection
 from zeroinit.report.groups import METRICS
 from zeroinit.report.published import published
 from zeroinit.report.tables import difference, units
 
 OF_A_RUN = ('test_accuracy', 'test_top5_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy',
-            'train_l2', 'gradient_norm', 'best_test_accuracy', 'steps', 'seconds', 'protocol', 'data',
-            'device', 'threads', 'git_revision')
+            'train_l2', 'last_quarter_cross_entropy', 'gradient_norm', 'best_test_accuracy', 'steps', 'seconds',
+            'protocol', 'data', 'device', 'threads', 'git_revision')
 OF_A_SETTING = ('metric', 'mean', 'std', 'kept', 'runs', 'learning_rate', 'within', 'edge', 'largest_stable_rate',
-                'diverged', 'finished', 'cells', 'published', 'published_std', 'published_learning_rate',
+                'diverged', 'at_chance', 'finished', 'cells', 'published', 'published_std', 'published_learning_rate',
                 'published_table', 'difference', 'standard_errors')
 
 
 def of_cells(gathered):
-  """results.csv, as text. status: done, diverged, failed or missing; message: of a cell that failed."""
+  """results.csv, as text. status: done, at chance, diverged, failed or missing; message: of a cell that failed."""
   cells = gathered.study.cells
   fields = dict.fromkeys(name for cell in cells for name in cell.fields)
   columns = ('index', 'identity', 'dataset', 'method', 'network', *fields, 'status', *OF_A_RUN, 'message')
@@ -29,7 +30,7 @@ def of_cells(gathered):
     status = 'failed' if cell.identity in gathered.failures else 'missing'
     result = gathered.results.get(cell.identity, {'status': status})
     rows.append({'index': index, 'identity': cell.identity, 'dataset': cell.dataset, 'method': cell.method,
-                 'network': cell.network, **cell.fields, 'status': result['status'],
+                 'network': cell.network, **cell.fields, 'status': selection.status(result),
                  **{name: result.get(name) for name in OF_A_RUN}, 'message': gathered.failures.get(cell.identity)})
   return _csv(columns, rows)
 
@@ -49,7 +50,7 @@ def _summary(study, group, metric):
   row = {'metric': metric, 'mean': best.mean if math.isfinite(best.mean) else None, 'std': best.std,
          'kept': best.kept, 'runs': best.runs, 'learning_rate': best.learning_rate,
          'within': ' '.join(f'{rate:g}' for rate in choice.within), 'edge': choice.edge,
-         'largest_stable_rate': group.largest_stable_rate, 'diverged': group.diverged,
+         'largest_stable_rate': group.largest_stable_rate, 'diverged': group.diverged, 'at_chance': group.at_chance,
          'finished': len(group.results), 'cells': len(group.cells)}
   if theirs:
     scaled = lambda value: None if value is None else round(value / unit, 6)

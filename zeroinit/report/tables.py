@@ -6,7 +6,7 @@ import math
 from zeroinit.report import header, page
 from zeroinit.report.groups import ACCURACY, LOSS, varying
 from zeroinit.report.published import PUBLISHED_KEPT, published
-from zeroinit.selection import kept
+from zeroinit.selection import LEARNT, kept
 
 COLUMNS = {
     'published': 'ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444. On CIFAR-10 they give the best 12 '
@@ -14,9 +14,11 @@ COLUMNS = {
     'in standard errors': 'the difference over sqrt(s1²/k1 + s2²/k2), k being the kept runs of either side. It '
                           'describes and is no test, because the kept runs are selected.',
     'within the error bar': 'the rates whose mean lies within one standard deviation of the best.',
-    'largest stable rate': 'the highest rate of the grid such that no run diverged there or at any lower rate. A run '
-                           'that stays at chance without diverging counts as stable.',
-    'diverged': 'over all rates of the setting.',
+    'largest stable rate': 'the highest rate of the grid at which every run learns, below the first at which one '
+                           'diverged.',
+    'diverged': 'runs whose loss exploded, over all rates of the setting.',
+    'at chance': 'runs that ended without having learnt, over all rates of the setting: their mean cross-entropy over '
+                 f'the last quarter of the training is not below {LEARNT} ln(classes).',
     'cells': 'how many of the setting have finished.',
     'remark': 'where the optimum is at the lowest or highest rate of the grid, the true one may lie beyond; --extend '
               'grows the grid.',
@@ -124,7 +126,7 @@ def _table(gathered, metric, caption, comparable):
 def _row(group, theirs, metric):
   """{column: text} of what came out, and beside it what was published."""
   row = dict.fromkeys(('ours', 'published', 'difference', 'in standard errors', 'best rate', 'published rate',
-                       'within the error bar', 'largest stable rate', 'diverged', 'kept', 'cells', 'table',
+                       'within the error bar', 'largest stable rate', 'diverged', 'at chance', 'kept', 'cells', 'table',
                        'remark'), '')
   row['cells'] = f'{len(group.results)} of {len(group.cells)}'
   if theirs:
@@ -142,8 +144,12 @@ def _row(group, theirs, metric):
       'within the error bar': ', '.join(map(rate, choice.within)),
       'largest stable rate': rate(group.largest_stable_rate) if group.largest_stable_rate else 'none',
       'diverged': f'{group.diverged} of {len(group.results)}', 'remark': edge(choice)}
-  if group.diverged == len(group.results):
-    row |= {'ours': 'diverged at every rate', 'kept': '', 'best rate': '', 'within the error bar': '', 'remark': ''}
+  if group.at_chance:
+    row['at chance'] = f'{group.at_chance} of {len(group.results)}'
+  if not group.learns:
+    ends = [status for status, count in (('at chance', group.at_chance), ('diverged', group.diverged)) if count]
+    row |= {'ours': f'{" or ".join(ends)} at every rate', 'kept': '', 'best rate': '', 'within the error bar': '',
+            'remark': ''}
     return row
   against = difference(choice.best, theirs, metric)
   if against:
