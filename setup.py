@@ -15,7 +15,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11,<3.14',
-    packages=find_packages(include=['zeroinit', 'zeroinit.*']),
+    packages=[*find_packages(include=['zeroinit', 'zeroinit.*']), 'zeroinit.configs'],
+    package_dir={'zeroinit.configs': 'configs'},  # which people read and copy at the top of the checkout
+    entry_points={'console_scripts': ['zeroinit = zeroinit.__main__:main']},
     package_data={'zeroinit.report': ['paper_results.json', 'page.css', 'page.js']},
     install_requires=[
         'absl-py>=2.1',

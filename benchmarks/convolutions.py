@@ -2,7 +2,7 @@
 
   python -m benchmarks.convolutions --record=results/convolutions_cpu.json
 
-They are the time of a training step. What `zeroinit.convolution` and `compiling.EIGEN_CONVOLUTIONS` do about it is to
+They are the time of a training step. What `networks.convolution` and `compiling.EIGEN_CONVOLUTIONS` do about it is to
 be judged here, operation by operation, and in the whole by benchmarks.speed.
 """
 
@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from zeroinit import command_line, compiling
-from zeroinit.convolution import LAYOUT, convolve
+from zeroinit import command_line
+from zeroinit.networks.convolution import LAYOUT, convolve
+from zeroinit.system import compiling
 
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'Images; few, for XLA takes seconds for some.')
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)

@@ -19,16 +19,18 @@ from absl import flags
 from jax import lax
 
 from benchmarks import record
-from zeroinit import command_line, compiling, layers
-from zeroinit.batches import standardize
-from zeroinit.blocks import BlockV2
-from zeroinit.config import base_config
+from zeroinit import command_line
 from zeroinit.data import cifar10
-from zeroinit.optimizer import l2_penalty
-from zeroinit.recipe import make_recipe
-from zeroinit.resident import train_steps
-from zeroinit.resnet import WideResNet
-from zeroinit.step import init_state
+from zeroinit.networks import layers
+from zeroinit.networks.blocks import BlockV2
+from zeroinit.networks.resnet import WideResNet
+from zeroinit.system import compiling
+from zeroinit.training.batches import standardize
+from zeroinit.training.config import base_config
+from zeroinit.training.optimizer import l2_penalty
+from zeroinit.training.recipe import make_recipe
+from zeroinit.training.resident import train_steps
+from zeroinit.training.step import init_state
 
 METHOD = flags.DEFINE_string('method', 'zeroinit', 'Row of METHODS.')
 WIDTH = flags.DEFINE_integer('width', 2, 'Width of the networks.')

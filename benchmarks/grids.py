@@ -23,12 +23,13 @@ import numpy as np
 from absl import flags
 
 from benchmarks import failure, record
-from zeroinit import command_line, compiling
-from zeroinit.config import base_config
-from zeroinit.errors import UserError
-from zeroinit.recipe import image_shape, make_recipe
-from zeroinit.resident import train_steps
-from zeroinit.step import init_state
+from zeroinit import command_line
+from zeroinit.system import compiling
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import base_config
+from zeroinit.training.recipe import image_shape, make_recipe
+from zeroinit.training.resident import train_steps
+from zeroinit.training.step import init_state
 
 FLAGS = flags.FLAGS
 METHOD = flags.DEFINE_string('method', 'zeroinit', 'Row of METHODS.')

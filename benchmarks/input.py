@@ -19,8 +19,9 @@ from absl import flags
 from PIL import Image
 
 from benchmarks import record
-from zeroinit import command_line, images, loader
+from zeroinit import command_line
 from zeroinit.data import imagenet
+from zeroinit.data.reading import images, loader
 
 DATA_DIR = flags.DEFINE_string('data_dir', '', 'As config.data_dir; a part of ImageNet will do.')
 SIZE = flags.DEFINE_integer('size', 224, 'Height and width of the pictures.')

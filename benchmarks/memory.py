@@ -9,9 +9,10 @@ from absl import flags
 
 from benchmarks import record
 from configs import imagenet
-from zeroinit import command_line, step, stream
+from zeroinit import command_line
 from zeroinit.data.imagenet import TRAIN_EXAMPLES
-from zeroinit.recipe import make_recipe
+from zeroinit.training import step, stream
+from zeroinit.training.recipe import make_recipe
 
 flags.adopt_module_key_flags(record)  # so that --help shows it
 

@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zeroinit import batches, command_line, compiling
-from zeroinit.config import base_config
+from zeroinit import command_line
 from zeroinit.data.cifar10 import TRAIN_EXAMPLES
-from zeroinit.recipe import image_shape, make_recipe
-from zeroinit.resident import train_steps
-from zeroinit.step import init_state, train_step
+from zeroinit.system import compiling
+from zeroinit.training import batches
+from zeroinit.training.config import base_config
+from zeroinit.training.recipe import image_shape, make_recipe
+from zeroinit.training.resident import train_steps
+from zeroinit.training.step import init_state, train_step
 
 METHOD = flags.DEFINE_string('method', 'zeroinit', 'Row of METHODS.')
 DEPTH = flags.DEFINE_integer('depth', 16, 'Of the Wide-ResNet.')

@@ -7,8 +7,8 @@ import sys
 import jax
 from absl import flags
 
-from zeroinit import environment, json_files, objects
-from zeroinit.errors import UserError
+from zeroinit.system import environment, json_files, objects
+from zeroinit.system.errors import UserError
 
 _RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
 

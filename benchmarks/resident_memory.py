@@ -20,8 +20,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks import failure, record
-from zeroinit import command_line, runs, studies
-from zeroinit.errors import UserError
+from zeroinit import command_line
+from zeroinit.runs import run_directory
+from zeroinit.studies import manifest, sweeps
+from zeroinit.system.errors import UserError
 
 UPDATES = flags.DEFINE_integer('updates', 10_000, 'Of the run.', 1000)
 CELLS = flags.DEFINE_integer('cells', 200, 'Of the study, a multiple of 8.', 8)
@@ -62,7 +64,7 @@ def over_updates(directory):
   metrics = workdir / 'metrics.jsonl'
 
   def step():
-    return runs.Run(workdir).records[-1]['step'] if metrics.exists() else 0
+    return run_directory.Run(workdir).records[-1]['step'] if metrics.exists() else 0
 
   return watched(['zeroinit.main', '--config=configs/digits.py', '--config.depth=10', f'--workdir={workdir}',
                   f'--config.epochs={UPDATES.value / PER_EPOCH}', '--config.evaluations=200'], step, UPDATES.value)
@@ -74,8 +76,8 @@ def over_cells(directory):
   axes = {'depth': list(DEPTHS), 'learning_rate': [2.0**-6], 'seed': list(range(of_each)), 'epochs': [1.0],
           'evaluations': [1]}
   swept = [(f'configs/digits.py:{method}', {}) for method in METHODS]
-  study = studies.begin(directory / 'study', 'memory', 'Small cells.', studies.expand(swept, axes))
-  return watched(['zeroinit.worker', f'--workdir={study.workdir}'], lambda: len(study.finished()), CELLS.value)
+  study = manifest.begin(directory / 'study', 'memory', 'Small cells.', sweeps.expand(swept, axes))
+  return watched(['zeroinit.studies.worker', f'--workdir={study.workdir}'], lambda: len(study.finished()), CELLS.value)
 
 
 def slopes(samples):

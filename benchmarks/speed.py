@@ -22,7 +22,7 @@ from absl import flags
 
 from benchmarks import failure, record
 from zeroinit import command_line
-from zeroinit.errors import UserError
+from zeroinit.system.errors import UserError
 
 DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where both run.')
 METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zeroinit'], 'Rows of METHODS.')

@@ -16,7 +16,7 @@ from absl import flags
 
 from benchmarks import failure, record
 from zeroinit import command_line
-from zeroinit.errors import UserError
+from zeroinit.system.errors import UserError
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs with a warm cache.', 1)
 flags.adopt_module_key_flags(record)  # so that --help shows it

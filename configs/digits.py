@@ -1,12 +1,12 @@
 """A small ResNet on scikit-learn's 8x8 handwritten digits: the whole way from config to result in well under a minute.
 
-  python -m zeroinit.main --config=configs/digits.py --workdir=runs/first
+  zeroinit train digits --workdir=runs/first
 
 WRN-16-1, 88 updates, 2 CPU cores; XX % test accuracy, XX % with --config.learning_rate=4. With --config.depth=100
 one sees what the papers are about: none diverges, while batch_norm, zeroinit and fixup train.
 """
 
-from zeroinit.config import base_config
+from zeroinit.training.config import base_config
 
 
 def get_config(method='zeroinit'):

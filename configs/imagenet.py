@@ -1,6 +1,6 @@
 """ResNet-50 on ImageNet by the ZeroInit paper's protocol, its section 5; after the method stands the network, v1 or v2.
 
-  python -m zeroinit.main --config=configs/imagenet.py:zeroinit,v2 --workdir=runs/imagenet --config.data_dir=DATA
+  zeroinit train imagenet:zeroinit,v2 --workdir=runs/imagenet --config.data_dir=DATA
 
 90 epochs; at batch size 256 they are 450,360 updates. The paper's top-1 there, each at its own best rate: on V2 75.56 %
 for zeroinit, 74.97 for batch norm over ghost batches of 256 (ghost_norm), 74.81 for fixup; on V1 75.23 for
@@ -11,14 +11,14 @@ memory (40 GB will do; with --config.remat 16); where there is more, or there ar
 is faster. A shortened run need not be scored 90 times: --config.evaluations=1.
 """
 
-from zeroinit.config import base_config
-from zeroinit.errors import UserError
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import base_config
 
 
 def get_config(argument='zeroinit,v2'):
   method, _, version = argument.partition(',')
   if version not in ('', 'v1', 'v2'):
-    raise UserError(f'the network is {version!r}; it must be v1 or v2, as in configs/imagenet.py:zeroinit,v2')
+    raise UserError(f'the network is {version!r}; it must be v1 or v2, as in imagenet:zeroinit,v2')
   config = base_config(method)
   config.dataset = 'imagenet'
   config.image_size = 224

@@ -1,11 +1,11 @@
 """Group normalization (Wu & He, arXiv:1803.08494) as a method of one's own: a norm that does not look at the batch.
 
-  python -m zeroinit.main --config=examples/group_norm.py --workdir=runs/group_norm
+  zeroinit train examples/group_norm.py --workdir=runs/group_norm
 """
 
 import flax.linen as nn
 
-from zeroinit.methods import METHODS, Method
+from zeroinit import METHODS, Method, load_config
 
 
 def group_norm(module, x, train):
@@ -17,6 +17,4 @@ METHODS['group_norm'] = Method(norm=group_norm)
 
 
 def get_config(method='group_norm'):
-  from configs import digits  # here, so that a run can be loaded without configs
-
-  return digits.get_config(method)
+  return load_config(f'digits:{method}')

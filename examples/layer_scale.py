@@ -1,15 +1,15 @@
 """LayerScale (Touvron et al., arXiv:2103.17239) as a method of one's own: a multiplier per channel that starts at 1e-4.
 
-  python -m zeroinit.main --config=examples/layer_scale.py --workdir=runs/layer_scale
-  python -m launch.local --config=examples/layer_scale.py --workdir=runs/layer_scale_study
-  python -m zeroinit.report --workdir=runs/layer_scale_study
+  zeroinit train examples/layer_scale.py --workdir=runs/layer_scale
+  zeroinit study examples/layer_scale.py --workdir=runs/layer_scale_study
+  zeroinit report --workdir=runs/layer_scale_study
 
 docs/own_method.md goes through it step by step. Copy the file to begin with.
 """
 
 import flax.linen as nn
 
-from zeroinit.methods import METHODS, Method
+from zeroinit import METHODS, Method, load_config
 
 
 def layer_scale(module, branch, train):
@@ -21,9 +21,7 @@ METHODS['layer_scale'] = Method(alpha=layer_scale, biases='channel')
 
 
 def get_config(method='layer_scale'):
-  from configs import digits  # here, so that a run can be loaded without configs
-
-  return digits.get_config(method)
+  return load_config(f'digits:{method}')
 
 
 def sweep():

@@ -50,39 +50,28 @@ import numpy as np
 import treescope
 from IPython.display import display
 
-from zeroinit.config import base_config
-from zeroinit.optimizer import l2_penalty
-from zeroinit.probes import (
-    gradients,
-    gradients_figure,
-    inputs,
-    landscape,
-    landscape_figure,
-    training,
-    variance,
-    variance_figure,
-    variance_laws,
-)
+from zeroinit import load_config
+from zeroinit.probes import gradients, inputs, landscape, snapshots, variance
+from zeroinit.training.optimizer import l2_penalty
 
 print(jax.devices())
 
 # %% [markdown]
 # ## Three networks, one batch
 #
-# 64 of scikit-learn's handwritten digits, the first batch that a run would take. `training.states` initializes a
+# 64 of scikit-learn's handwritten digits, the first batch that a run would take. `snapshots.states` initializes a
 # network as a run does; it would train it, too.
 
 
 # %%
 def config_of(method, depth=100):
-  config = base_config(method)
-  config.update(dataset='digits', crop='none', flip=False, depth=depth, width=1)
-  return config
+  # Runs start with a classifier at zero, below which there is no gradient before the first update.
+  return load_config(f'digits:{method}', {'depth': depth, 'classifier_init': 'lecun'})
 
 
 def at_start(config):
   recipe = inputs.recipe_of(config)
-  (_, variables), = training.states(config, recipe)
+  (_, variables), = snapshots.states(config, recipe)
   return recipe.net, variables
 
 
@@ -108,12 +97,12 @@ with treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer())
 records, formulas = [], {}
 for method, (net, variables) in networks.items():
   found = variance.measure(net, variables, images)
-  expected = variance_laws.expected(net, found[0]['input_second_moment'])
+  expected = variance.laws.expected(net, found[0]['input_second_moment'])
   for record, law in zip(found, expected, strict=True):
     theory = {'law_output_second_moment': law.output, 'law_branch_second_moment': law.branch, 'law_share': law.share}
     records.append({'method': method, 'updates': 0} | record | theory)
-  formulas[method] = variance_laws.formula(net)
-display(variance_figure.draw('Depth 100 at initialization, digits', records, formulas))
+  formulas[method] = variance.laws.formula(net)
+display(variance.figure.draw('Depth 100 at initialization, digits', records, formulas))
 
 # %% [markdown]
 # **Above**: the mean square of skip path and branch. With `none` it grows exponentially, to more than a million. With
@@ -143,7 +132,7 @@ for method in methods:
     found = gradients.measure(net, variables, images[:32], labels[:32])
     l2 = float(l2_penalty(variables['params'], config.weight_decay, config.weight_decay_on))
     records.append({'method': method, 'depth': depth, 'l2': l2, 'l2_share': l2 / (l2 + found['cross_entropy'])} | found)
-display(gradients_figure.draw('Gradients at initialization, digits', records))
+display(gradients.figure.draw('Gradients at initialization, digits', records))
 
 # %% [markdown]
 # **Left**: the mean cosine against depth. With `none` gradients are more alike. **Middle**: the cross-entropy (solid)
@@ -159,7 +148,7 @@ display(gradients_figure.draw('Gradients at initialization, digits', records))
 step_sizes = 2.0 ** np.arange(-12, 4, 2)
 records = [{'method': method, 'updates': 0} | landscape.measure(net, variables, images, labels, step_sizes)
            for method, (net, variables) in networks.items()]
-display(landscape_figure.draw('Along the gradient at initialization, depth 100, digits', records))
+display(landscape.figure.draw('Along the gradient at initialization, depth 100, digits', records))
 
 # %% [markdown]
 # **Left**: the loss after a step, over the loss before. Below 1 the step helps. With `batch_norm` and `zeroinit` it
@@ -178,9 +167,9 @@ for record in records:
 # So batch norm and ZeroInit agree at the start where it matters: small branches, signals that do not explode, and a
 # loss along which one can walk.
 #
-# There are seven more probes, and commands for all of them. In a checkout:
+# There are seven more probes, and commands for all of them:
 #
-#     python -m zeroinit.probes.variance --config=configs/digits.py --methods=none,fixup,zeroinit --workdir=probes/v
+#     zeroinit probe variance digits --methods=none,fixup,zeroinit --workdir=probes/v
 #
-# `runs.load(DIRECTORY)` gives the network and the variables of a run: measure them the same way. Next:
+# `zeroinit.load(DIRECTORY)` gives the network and the variables of a run: measure them the same way. Next:
 # [a method of your own](your_own_method.ipynb), or back to [the tour](ten_minute_tour.ipynb).

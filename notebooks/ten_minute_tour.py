@@ -56,11 +56,9 @@ import treescope
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from zeroinit import runs
-from zeroinit.config import base_config
-from zeroinit.recipe import image_shape, network
+from zeroinit import load, load_config, train
 from zeroinit.report.figures import LOOKS, STYLE
-from zeroinit.train import train
+from zeroinit.training.recipe import image_shape, network
 
 print(jax.devices())
 
@@ -68,15 +66,14 @@ print(jax.devices())
 # ## The experiment
 #
 # Three methods, everything else equal: a Wide-ResNet of depth 100, SGD with momentum, four epochs, one learning rate.
-# A config has every field of a run. `base_config` gives the paper's; here are the ones that differ.
+# A config has every field of a run. That of the digits, 1,437 images of 8x8 pixels which come with scikit-learn, is
+# the paper's but for what follows from such small images; here is what differs from it.
 
 
 # %%
 def config_of(method):
-  config = base_config(method)
-  config.update(dataset='digits', crop='none', flip=False)  # 1,437 images of 8x8 pixels, which come with scikit-learn
-  config.update(depth=100, width=1, epochs=4.0, learning_rate=2.0**-4, evaluations=11, tensorboard=False)
-  return config
+  return load_config(f'digits:{method}', {
+      'depth': 100, 'epochs': 4.0, 'learning_rate': 2.0**-1, 'evaluations': 11, 'tensorboard': False})
 
 
 methods = ['none', 'batch_norm', 'zeroinit']
@@ -164,11 +161,11 @@ display(Markdown('\n'.join(rows)))
 # %% [markdown]
 # Without normalization depth 100 does not train at this rate. One multiplier per block, started at zero, is enough.
 #
-# How far have the multipliers gone? A run is a directory, and `runs.load` gives its network back. **The figure** shows
+# How far have the multipliers gone? A run is a directory, and `zeroinit.load` gives its network back. **The figure** shows
 # every `alpha` along depth after training. They take both signs, and all stay well below 1.
 
 # %%
-_, trained = runs.load(directory / 'zeroinit')
+_, trained = load(directory / 'zeroinit')
 alphas = []
 for stage in sorted(name for name in trained['params'] if name.startswith('stage')):
   blocks = trained['params'][stage]
@@ -190,4 +187,4 @@ display(made)
 #
 # - [your_own_method](your_own_method.ipynb) takes a method of yours through the fair comparison;
 # - [look_inside](look_inside.ipynb) shows *why* these three behave so;
-# - `python -m launch.local --study=digits --workdir=runs/digits` in a checkout is this, done fairly, in 40 runs.
+# - `zeroinit study digits --workdir=runs/digits` is this, done fairly, in 40 runs.

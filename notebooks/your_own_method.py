@@ -54,8 +54,7 @@ if importlib.util.find_spec('zeroinit') is None:
 # %%writefile my_method.py
 import flax.linen as nn
 
-from zeroinit.config import base_config
-from zeroinit.methods import METHODS, Method
+from zeroinit import METHODS, Method, load_config
 
 
 def layer_scale(module, branch, train):
@@ -67,16 +66,13 @@ METHODS['layer_scale'] = Method(alpha=layer_scale, biases='channel')
 
 
 def get_config(method='layer_scale'):
-  config = base_config(method)
-  config.update(dataset='digits', crop='none', flip=False, depth=52, width=1, epochs=4.0)
-  config.update(evaluations=4, tensorboard=False)
-  return config
+  return load_config(f'digits:{method}', {'depth': 52, 'epochs': 4.0, 'evaluations': 4, 'tensorboard': False})
 
 
 def sweep():
   """Is a multiplier per channel better than one per block, or than batch norm? Depth 52 on the digits."""
   for method in ('layer_scale', 'zeroinit_no_dropout', 'batch_norm'):
-    for log2_rate in (-7, -5, -3):
+    for log2_rate in (-4, -2, 0):
       yield f':{method}', {'learning_rate': 2.0**log2_rate}
 
 
@@ -89,9 +85,10 @@ import jax
 import treescope
 from IPython.display import Image, display
 
-from zeroinit import report, studies, worker
-from zeroinit.recipe import image_shape, network
+from zeroinit import report
 from zeroinit.report.groups import beyond_the_edge, gather
+from zeroinit.studies import manifest, sweeps, worker
+from zeroinit.training.recipe import image_shape, network
 
 print(jax.devices())
 
@@ -101,7 +98,7 @@ print(jax.devices())
 # Click to unfold: the first block of the second stage. Its `alpha` must be a vector with one number for each channel.
 
 # %%
-config = studies.load_config('my_method.py:layer_scale', {})
+config = load_config('my_method.py:layer_scale')
 net = network(config)
 images = jax.numpy.zeros((1, *image_shape(config)))
 params = jax.jit(lambda key: net.init(key, images, train=False))(jax.random.key(0))['params']
@@ -116,8 +113,8 @@ treescope.display(params['stage2']['first'])
 # marker is the best rate.
 
 # %%
-swept, document = studies.own_study('my_method.py')
-study = studies.begin(tempfile.mkdtemp(), 'my_method.py', document, studies.expand(swept))
+swept, document = sweeps.own_study('my_method.py')
+study = manifest.begin(tempfile.mkdtemp(), 'my_method.py', document, sweeps.expand(swept))
 shown = display('training', display_id=True)
 
 
@@ -138,13 +135,13 @@ print(work(study))
 #
 # Look at the remarks in **the table**. Where the best rate is the lowest or highest of its grid, the true one may lie
 # beyond, and comparing would be unfair to that method. So the grids grow, by powers of two, until every best rate is
-# inside; for test accuracy and for training loss. `launch.local --extend` does the same.
+# inside; for test accuracy and for training loss. `zeroinit study --extend` does the same.
 
 # %%
 shown = display('training', display_id=True)
 while grown := beyond_the_edge(gather(study)):
   print(', '.join(f'{cell.method} at {cell.learning_rate:g}' for cell in grown))
-  study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+  study = manifest.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
   text = work(study)
 print(text)
 
@@ -162,9 +159,9 @@ Image(study.workdir / 'report_loss_rate.png', width=700)
 # %% [markdown]
 # ## For real
 #
-# The same file goes to any number of machines. In a checkout:
+# The same file goes to any number of machines:
 #
-#     python -m launch.local --config=my_method.py --workdir=runs/mine --seeds=5 --extend
+#     zeroinit study my_method.py --workdir=runs/mine --seeds=5 --extend
 #
 # `docs/own_method.md` has norms of your own, what a function may do, clusters, and CIFAR-10. Beside it,
 # [look_inside](look_inside.ipynb) shows what a method does to signals and gradients, and

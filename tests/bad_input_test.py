@@ -7,8 +7,9 @@ import signal
 import command
 import pytest
 
-from zeroinit import json_files, runs
-from zeroinit.errors import UserError
+from zeroinit.runs import run_directory
+from zeroinit.system import json_files
+from zeroinit.system.errors import UserError
 
 MISTAKES = [
     # Flags.
@@ -31,7 +32,7 @@ MISTAKES = [
     ('--config=BROKEN/fails.py --workdir=W', 'fails.py:2: ZeroDivisionError'),
     ('--config=BROKEN/raises.py --workdir=W', 'raises.py:2: KeyError: no such thing'),
     ('--config=BROKEN/empty.py --workdir=W', 'no function get_config'),
-    ('--config=BROKEN/elsewhere.py --workdir=W', 'run it from the top of the checkout'),
+    ('--config=BROKEN/elsewhere.py --workdir=W', "zeroinit.load_config('digits:METHOD')"),
     # Values.
     ('DIGITS --config.dataset=mnist', "unknown dataset 'mnist'; there are: cifar10, digits, imagenet"),
     ('DIGITS --config.image_size=16', 'image_size is 16; the images of digits have 8 pixels'),
@@ -130,18 +131,18 @@ def test_damaged_file_of_a_run(name, content, tmp_path):
   workdir.mkdir()
   (workdir / name).write_text(content)
   with pytest.raises(UserError, match=name.replace('.', r'\.')):
-    run = runs.Run(workdir)
-    from zeroinit.config import base_config
+    run = run_directory.Run(workdir)
+    from zeroinit.training.config import base_config
     run.compare(base_config('none'))
     print(run.result)
 
 
 def test_load_of_what_is_no_run(tmp_path):
   with pytest.raises(UserError, match='not the directory of a run'):
-    runs.load(tmp_path)
+    run_directory.load(tmp_path)
   (tmp_path / 'config.json').write_text(json.dumps({'method': {'name': 'unheard'}}))
   with pytest.raises(UserError, match='no checkpoint'):
-    runs.load(tmp_path)
+    run_directory.load(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(tmp_path):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit import batches
+from zeroinit.training import batches
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (20, 8, 8, 3), np.uint8)  # no zero, which padding would look like
 LABELS = np.arange(20, dtype=np.int32)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
-from zeroinit.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck
-from zeroinit.layers import ConvSpec
 from zeroinit.methods import METHODS, Method
+from zeroinit.networks.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck
+from zeroinit.networks.layers import ConvSpec
 
 SILENT = ('multiplier', 'zeroinit', 'zeroinit_no_dropout', 'zeroinit_scalar_bias', 'fixup', 'fixup_dropout',
           'fixup_zero_only')

@@ -12,12 +12,13 @@ import jax
 import pytest
 
 import zeroinit
-from zeroinit.progress import Progress
+from zeroinit.__main__ import VERBS, probes
+from zeroinit.system.progress import Progress
 
-PROBES = sorted(path.stem for path in (command.ROOT / 'zeroinit' / 'probes').glob('*.py')
-                if "__name__ == '__main__'" in path.read_text())
-COMMANDS = ['zeroinit.main', 'zeroinit.worker', 'zeroinit.report', 'launch.local', 'launch.slurm', 'launch.tpu',
-            'benchmarks.depth', *(f'zeroinit.probes.{probe}' for probe in PROBES)]
+PROBES = [*probes(), 'page']
+COMMANDS = {module: f'zeroinit {verb}' for verb, (module, _) in VERBS.items() if module} \
+    | {f'zeroinit.probes.{probe}': f'zeroinit probe {probe}' for probe in PROBES} \
+    | {'benchmarks.depth': 'python -m benchmarks.depth'}
 MEANT = {
     'zeroinit.main --config=configs/digits.py:zeroint --workdir=W': 'zeroinit',
     'zeroinit.main --config=configs/digits.py --workdir=W --config.lerning_rate=1': 'learning_rate',
@@ -28,12 +29,12 @@ MEANT = {
     'zeroinit.main --config=configs/digits.py --workdir=W --depth=10': '--config.depth',
     'zeroinit.report --wrokdir=W': '--workdir',
     'zeroinit.probes.depth --config=configs/digits.py --methods=none,fixpu --workdir=W': 'fixup',
-    'launch.local --study=tabel1 --workdir=W': 'table1',
-    'launch.local --study=digits --methods=zeroint --workdir=W': 'zeroinit',
-    'launch.local --study=digits --set=dpeth=10 --workdir=W': 'depth',
-    'launch.local --study=digits --depth=10 --workdir=W': '--set=depth=VALUE',
-    'launch.slurm --study=digit --list': 'digits',
-    'launch.tpu --study=digit --list': 'digits',
+    'zeroinit.launch.local --study=tabel1 --workdir=W': 'table1',
+    'zeroinit.launch.local --study=digits --methods=zeroint --workdir=W': 'zeroinit',
+    'zeroinit.launch.local --study=digits --set=dpeth=10 --workdir=W': 'depth',
+    'zeroinit.launch.local --study=digits --depth=10 --workdir=W': '--set=depth=VALUE',
+    'zeroinit.launch.slurm --study=digit --list': 'digits',
+    'zeroinit.launch.tpu --study=digit --list': 'digits',
 }
 
 
@@ -52,7 +53,7 @@ def answers():
 def test_help_has_examples_and_explains_their_flags(name, answers):
   code, said = answers[f'{name} --help']
   assert code == 0
-  examples = re.findall(rf'^  python -m {re.escape(name)} .*', said.replace('\\\n', ''), re.MULTILINE)
+  examples = re.findall(rf'^  {re.escape(COMMANDS[name])} .*', said.replace('\\\n', ''), re.MULTILINE)
   assert examples and len(said.splitlines()) < 80 and max(map(len, said.splitlines())) <= 120
   explained = {flag.replace('[no]', '') for flag in re.findall(r'^  --(\S+)', said, re.MULTILINE)}
   assert set(re.findall(r' --(\w+)(?=[= ]|$)', '\n'.join(examples))) <= explained

@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from configs import digits
-from zeroinit import compiling
-from zeroinit.recipe import is_deterministic, make_recipe
+from zeroinit.system import compiling
+from zeroinit.training.recipe import is_deterministic, make_recipe
 
 
 @dataclasses.dataclass(frozen=True)

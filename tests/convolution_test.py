@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zeroinit.convolution import LAYOUT, convolve
+from zeroinit.networks.convolution import LAYOUT, convolve
 
 CASES = [(size, stride, kernel_size, padded)
          for size, stride in [(8, 1), (8, 2), (9, 2), (8, 3), (2, 1)]

@@ -11,7 +11,7 @@ import pytest
 
 from zeroinit import data
 from zeroinit.data import cifar10, digits
-from zeroinit.errors import UserError
+from zeroinit.system.errors import UserError
 
 
 @pytest.fixture(scope='session')

@@ -8,9 +8,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from configs import digits
-from zeroinit.events import Events
+from zeroinit.runs.events import Events
 
-RESULT = {'status': 'done', 'steps': 44, 'test_accuracy': 0.9, 'test_loss': 0.3, 'train_loss': 0.4}
+RESULT = {'status': 'done', 'steps': 44, 'test_accuracy': 0.9, 'test_cross_entropy': 0.3, 'train_loss': 0.4}
 
 
 def read(workdir):
@@ -42,7 +42,7 @@ def small_config():
 
 
 def test_a_run_that_is_interrupted_has_one_row_and_each_record_once(tmp_path):
-  config, record = small_config(), {'step': 11, 'test_accuracy': 0.5, 'test_loss': None, 'alpha': [0.0, 0.1]}
+  config, record = small_config(), {'step': 11, 'test_accuracy': 0.5, 'test_cross_entropy': None, 'alpha': [0.0, 0.1]}
   with Events(tmp_path / 'first', 0, config) as events:  # in truth both into the same directory
     events.write(record)
     events.write(record | {'step': 22})
@@ -71,6 +71,6 @@ def test_the_row_ends_with_the_result(tmp_path, status, said, final):
     events.finish(RESULT | {'status': status})
   events = list(read(tmp_path))
   assert [end.status for end in hparams(events, 'session_end_info')] == [said]
-  for name in ('test_accuracy', 'test_loss', 'train_loss'):
+  for name in ('test_accuracy', 'test_cross_entropy', 'train_loss'):
     assert [(step, value.simple_value) for step, value in values(events, f'final/{name}')] == [
         (step, pytest.approx(RESULT[name])) for step in final]

@@ -29,8 +29,10 @@ import jax
 from absl import flags
 
 from tests import command
-from zeroinit import command_line, environment, json_files, objects, runs
-from zeroinit.progress import duration
+from zeroinit import command_line
+from zeroinit.runs import run_directory
+from zeroinit.system import environment, json_files, objects
+from zeroinit.system.progress import duration
 
 TRAINING_KILLS = flags.DEFINE_integer('training_kills', 50, 'SIGKILLs that are to hit live training processes.', 0)
 STUDY_KILLS = flags.DEFINE_integer('study_kills', 50, 'SIGKILLs that are to hit live workers and launchers.', 0)
@@ -178,12 +180,12 @@ class Harness:
 
   def study_signals(self, kills, words=STUDY):
     """The same to the workers of a study, to those in a cell above all, and to its launcher."""
-    reference = self.undisturbed('launch.local', words)
+    reference = self.undisturbed('zeroinit.launch.local', words)
     progress = _Left(kills, self.say)
     while progress.done < kills:
       workdir, hits, dead = self.new('study'), min(kills - progress.done, self.random.randint(5, 9)), set()
       while True:
-        launcher = self.start('launch.local', *words, workdir=workdir, cache=self.cache)
+        launcher = self.start('zeroinit.launch.local', *words, workdir=workdir, cache=self.cache)
         while launcher.poll() is None and hits:
           began, patience = time.monotonic(), self.random.uniform(0.2, 8)
           in_cell = self.random.random() < 0.7
@@ -239,8 +241,8 @@ class Harness:
     if table(reference) != table(workdir):
       raise Broken(f'{workdir}: the tables of the report differ')
     for cell in (workdir / 'cells').iterdir():  # nobody took over from a process that lived and had not let go
-      numbers = sorted(int(path.name) for path in (cell / 'claims').glob('[0-9]*'))
-      signs = [json.loads((cell / 'claims' / str(number)).read_text()) for number in numbers]
+      numbers = sorted(int(path.name) for path in (cell / 'locks').glob('[0-9]*'))
+      signs = [json.loads((cell / 'locks' / str(number)).read_text()) for number in numbers]
       if not all(sign['process'] in dead or sign.get('released') for sign in signs[:-1]):
         raise Broken(f'{cell} was taken from a living worker')
 
@@ -406,7 +408,7 @@ class Harness:
   def stale_claim(self):
     """A run whose last holder, on another machine, is silent is taken over after a minute."""
     workdir = self._partly()
-    claims = workdir / 'claims'
+    claims = workdir / 'locks'
     (claims / str(len(list(claims.iterdir())))).write_text(json.dumps(
         {'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'started': 1, 'claim': 'gone', 'beat': 3}))
     said = self.complete(workdir)
@@ -470,7 +472,7 @@ def ending(workdir, state=True):
   state: whether to look at the last checkpoint too.
   """
   untimed = lambda record: {name: value for name, value in record.items() if name not in (*TIMINGS, 'checksums')}
-  run = runs.Run(workdir)
+  run = run_directory.Run(workdir)
   there = {'records': [json.dumps(untimed(record)) for record in run.records],
            'result': json.dumps(untimed(run.result)) if run.result else None}
   if state:
@@ -524,7 +526,7 @@ def workers(study):
   found = []
   for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
     with contextlib.suppress(OSError):
-      if f'--workdir={study}' in (words := path.read_text().split('\0')) and 'zeroinit.worker' in words:
+      if f'--workdir={study}' in (words := path.read_text().split('\0')) and 'zeroinit.studies.worker' in words:
         found.append(int(path.parent.name))
   return [pid for pid in found if state_of(pid) not in ('Z', 'X', None)]
 

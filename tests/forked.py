@@ -12,7 +12,7 @@ import traceback
 
 import zeroinit.probes.command
 import zeroinit.probes.writing
-import zeroinit.train  # noqa: F401
+import zeroinit.runs.train  # noqa: F401
 
 
 def run(module, words):

@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.parsers import PARSERS
-from zeroinit import command_line, environment
+from zeroinit import command_line
+from zeroinit.system import environment
 
 OUTCOMES = ACCEPTED, REFUSED, WRONG, TRACEBACK = 'accepted', 'refused', 'accepted and wrong', 'traceback'
 LONGEST_ERROR = 2050  # characters of the line about a mistake

@@ -46,6 +46,6 @@ def test_commands_end_in_one_line(tmp_path):
   """The same through the commands themselves."""
   (tmp_path / 'manifest.json').write_bytes(b'[' * 100_000)
   (tmp_path / 'metrics.jsonl').write_bytes(b'{"step": 1, "seconds": 2.0, "\xff": "half a character"}\n')
-  for module, *words in (['zeroinit.report'], ['zeroinit.worker'], ['zeroinit.main', '--config=configs/digits.py']):
+  for module, *words in (['zeroinit.report'], ['zeroinit.studies.worker'], ['zeroinit.main', '--config=digits']):
     code, _, errors = command.run(module, f'--workdir={tmp_path}', *words)
     assert (code, errors.count('\n')) == (2, 1) and 'is damaged' in errors, errors

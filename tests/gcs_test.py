@@ -21,7 +21,7 @@ FLAGS = ('--config=configs/digits.py', '--config.epochs=2', '--config.evaluation
 
 CREATE = """
 import sys
-from zeroinit.objects import create
+from zeroinit.system.objects import create
 root, me = sys.argv[1:]
 print('ready', flush=True)
 sys.stdin.readline()
@@ -31,7 +31,7 @@ print(*(i for i in range(20) if create(f'{root}/{i}', me)))
 LOOK = """
 import json, sys
 from etils import epath
-from zeroinit import objects
+from zeroinit.system import objects
 folder = epath.Path(sys.argv[1])
 for _ in sys.stdin:
   texts = {path.name: path.read_text() for path in folder.iterdir() if not path.is_dir()}
@@ -42,7 +42,7 @@ for _ in sys.stdin:
 WRITE = """
 import sys
 from etils import epath
-from zeroinit.objects import create
+from zeroinit.system.objects import create
 folder = epath.Path(sys.argv[1])
 (folder / 'old').write_text('longer than before')
 create(folder / 'new', 'new')
@@ -75,8 +75,8 @@ assert [path.name for path in folder.iterdir()] == ['empty']
 MISTAKES = """
 import sys
 from etils import epath
-from zeroinit import objects
-from zeroinit.errors import UserError
+from zeroinit.system import objects
+from zeroinit.system.errors import UserError
 objects.check_reachable(epath.Path('gs://bucket'))
 objects.check_reachable(epath.Path('gs://bucket/not/yet'))
 objects.check_reachable(epath.Path('/not/yet'))
@@ -120,7 +120,7 @@ def test_of_all_processes_that_create_a_file_one_succeeds(server, tmp_path, plac
   if place == 'local':
     found = {path.name: path.read_text() for path in tmp_path.iterdir()}
   else:
-    found = {name.removeprefix('claims/'): held.content.decode() for name, held in server.objects.items()}
+    found = {name.removeprefix('locks/'): held.content.decode() for name, held in server.objects.items()}
   assert found == winners and len(winners) == 20
 
 
@@ -210,10 +210,10 @@ def test_a_study_in_a_bucket_with_a_worker_killed(server, tmp_path):
   flags = ('--study=digits', '--methods=zeroinit', '--set=depth=10', '--set=learning_rate=2^-8,2^-6,2^-4,2^-2',
            '--set=epochs=0.5', '--set=evaluations=1', '--workdir=gs://bucket/a study', '--slots=2')
   names = lambda end: [name for name in list(server.objects) if name.startswith('a study/') and name.endswith(end)]
-  launcher = command.start('launch.local', *flags, **server.environment)
-  while not names('/claims/0') and launcher.poll() is None:
+  launcher = command.start('zeroinit.launch.local', *flags, **server.environment)
+  while not names('/locks/0') and launcher.poll() is None:
     time.sleep(0.05)
-  held = json.loads(server.objects[names('/claims/0')[0]].content)
+  held = json.loads(server.objects[names('/locks/0')[0]].content)
   os.kill(held['process'], signal.SIGKILL)
   output, errors = launcher.communicate(timeout=600)
   assert launcher.returncode == 0 and 'starting another' in output, errors

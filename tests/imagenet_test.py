@@ -12,8 +12,9 @@ import fake_gcs
 import imagenet_copies
 import pytest
 
-from zeroinit.data import _tfrecord, imagenet
-from zeroinit.errors import UserError
+from zeroinit.data import imagenet
+from zeroinit.data.reading import tfrecord as _tfrecord
+from zeroinit.system.errors import UserError
 
 TRAIN, VALIDATION = imagenet_copies.examples(0, 23), imagenet_copies.examples(100, 9)
 

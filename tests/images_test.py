@@ -9,8 +9,8 @@ import pytest
 from imagenet_copies import encode, picture
 from PIL import Image
 
-from zeroinit import images
 from zeroinit.data import imagenet
+from zeroinit.data.reading import images
 
 
 def by_pillow(content):

@@ -1,4 +1,4 @@
-"""launch/slurm.py: what it submits, against stand-ins for Slurm's programs; and an array on a real Slurm."""
+"""zeroinit/launch/slurm.py: what it submits, against stand-ins for Slurm's programs; and an array on a real Slurm."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def slurm(tmp_path):
 
 
 def submit(workdir, *flags, **environment):
-  return command.run('launch.slurm', *STUDY, f'--workdir={workdir}', *flags, **environment)
+  return command.run('zeroinit.launch.slurm', *STUDY, f'--workdir={workdir}', *flags, **environment)
 
 
 def tasks_of(output):
@@ -60,7 +60,7 @@ def test_a_dry_run_shows_script_and_tasks_and_writes_nothing(tmp_path):
                                 '--slurm=exclusive', '--keep_checkpoints', '--dry_run')
   assert (code, errors) == (0, '')
   assert not workdir.exists()
-  worker = [sys.executable, '-m', 'zeroinit.worker', f'--workdir={workdir}', '--keep_checkpoints']
+  worker = [sys.executable, '-m', 'zeroinit.studies.worker', f'--workdir={workdir}', '--keep_checkpoints']
   # 3 at a time, and never two programs in one task
   assert tasks_of(output) == [[*worker, f'--cells={cells}'] for cells in ('0,1,2', '3,4', '5,6,7', '8,9')]
   options = [shlex.split(line)[1] for line in output.splitlines() if line.startswith('#SBATCH')]
@@ -107,7 +107,7 @@ def test_what_sbatch_refuses_is_one_line(slurm, tmp_path):
 
 @pytest.mark.parametrize('flags, expected', [
     (['--dry_run', '--slurm=qos='], '--slurm=KEY=VALUE'),
-    (['--dry_run', '--slurm=cpus-per-task=4'], 'flag of launch.slurm'),
+    (['--dry_run', '--slurm=cpus-per-task=4'], 'flag of zeroinit.launch.slurm'),
     (['--dry_run', '--workdir=gs://bucket/study'], 'nodes share'),
     ([], 'no sbatch here'),
 ])
@@ -135,7 +135,7 @@ time.sleep(60)
 TASK = '''
 import os, pathlib, signal, subprocess, sys, time
 import submitit
-from launch.slurm import Task
+from zeroinit.launch.slurm import Task
 directory = sys.argv[1]
 job = submitit.LocalExecutor(directory + '/log').submit(Task(), [sys.executable, '-c', sys.argv[2], *sys.argv[1:4:2]])
 while not pathlib.Path(directory, 'begun').exists():
@@ -202,7 +202,8 @@ def until(condition, seconds=900):
 @pytest.mark.slow
 def test_an_array_on_a_real_slurm(real_slurm, tmp_path):
   workdir = tmp_path / AWKWARD
-  launch = [sys.executable, '-m', 'launch.slurm', '--study=digits', '--methods=zeroinit,batch_norm', '--set=depth=10',
+  launch = [sys.executable, '-m', 'zeroinit.launch.slurm', '--study=digits', '--methods=zeroinit,batch_norm',
+            '--set=depth=10',
             '--set=epochs=2', '--seeds=2', f'--workdir={workdir}', '--gpus=0', '--cpus=1']
   submitted = real_slurm(*launch)
   assert '0 of 20 cells are done, 0 wait or run; submitted 20 in 20 tasks' in submitted
@@ -213,10 +214,10 @@ def test_an_array_on_a_real_slurm(real_slurm, tmp_path):
   cells = [workdir / 'cells' / cell['identity'] for cell in manifest['cells']]
   state = lambda task: real_slurm('squeue', '--noheader', '--array', '--format=%t', f'--jobs={job}_{task}').strip()
   all_over = lambda: not real_slurm('squeue', '--noheader')
-  taken = lambda cell: (cells[cell] / 'claims' / '0').exists()
+  taken = lambda cell: (cells[cell] / 'locks' / '0').exists()
 
   until(lambda: taken(0))
-  real_slurm('kill', '-KILL', json.loads((cells[0] / 'claims' / '0').read_text())['process'])
+  real_slurm('kill', '-KILL', json.loads((cells[0] / 'locks' / '0').read_text())['process'])
   until(lambda: taken(1))
   real_slurm('scontrol', 'requeue', f'{job}_1')
   until(lambda: state(1) == 'PD')
@@ -239,4 +240,4 @@ def test_an_array_on_a_real_slurm(real_slurm, tmp_path):
   assert sum(int(done) for done in re.findall(r'(\d+) done here', logs)) == 20
   for index, cell in enumerate(cells):
     assert json.loads((cell / 'result.json').read_text())['status'] in ('done', 'diverged')
-    assert len(list((cell / 'claims').iterdir())) == (2 if index in (0, 1, cancelled) else 1)
+    assert len(list((cell / 'locks').iterdir())) == (2 if index in (0, 1, cancelled) else 1)

@@ -1,4 +1,4 @@
-"""launch/tpu.py: the commands for Cloud TPU slices, read back as a shell reads them, and run against a stand-in."""
+"""The commands for Cloud TPU slices, read back as a shell reads them, and run against a stand-in."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import pytest
 
 AWKWARD = "gs://bucket/it's; a study"
 ARCHIVE = os.path.join(tempfile.gettempdir(), f'zeroinit-{os.getuid()}.tar.gz')
+TPU = 'zeroinit.launch.tpu'
 STUDY = ('--study=digits', '--methods=zeroinit')
 WHERE = ('--tpu=slice-a,slice-b', '--zone=us-central2-b')
 
@@ -28,7 +29,7 @@ for argument in sys.argv:
 
 
 def dry_run(*flags):
-  code, output, errors = command.run('launch.tpu', *STUDY, *WHERE, '--dry_run', *flags)
+  code, output, errors = command.run(TPU, *STUDY, *WHERE, '--dry_run', *flags)
   assert code == 0, errors
   return [shlex.split(line) for line in output.splitlines()]
 
@@ -44,7 +45,7 @@ def remote(words):
 
 def test_a_dry_run_prints_what_is_meant_for_every_slice():
   printed = dry_run(f'--workdir={AWKWARD}', '--keep_checkpoints')
-  worker = ['python3', '-m', 'zeroinit.worker', f'--workdir={AWKWARD}', '--keep_checkpoints', '--distributed']
+  worker = ['python3', '-m', 'zeroinit.studies.worker', f'--workdir={AWKWARD}', '--keep_checkpoints', '--distributed']
   assert [words[:6] + words[7:] for words in printed] == [gcloud('ssh', 'slice-a'), gcloud('ssh', 'slice-b')]
   for words in printed:
     assert remote(words) == ['cd', '--', 'zeroinit', '&&', 'echo', '$$', '>', 'worker.pid', '&&', 'exec', *worker]
@@ -60,7 +61,8 @@ def test_an_installation_comes_before_the_work():
                                'tar', '-xzf', f'~/{os.path.basename(ARCHIVE)}', '&&',
                                '/opt/a b/python', '-m', 'pip', 'install', '-e', '.[tpu]']
     assert remote(work)[:3] == ['cd', '--', 'my code']
-    assert remote(work)[-5:] == ['/opt/a b/python', '-m', 'zeroinit.worker', f'--workdir={AWKWARD}', '--distributed']
+    assert remote(work)[-5:] == ['/opt/a b/python', '-m', 'zeroinit.studies.worker', f'--workdir={AWKWARD}',
+                                 '--distributed']
 
 
 @pytest.fixture
@@ -84,9 +86,9 @@ def write_worker(tmp_path, script):
 def test_a_shell_gives_the_worker_its_flags_and_output_says_where_it_comes_from(host, tmp_path):
   worker = write_worker(tmp_path, 'import sys; print(sys.argv[1:])')
   workdir = tmp_path / "it's; a study"
-  code, output, errors = command.run('launch.tpu', *STUDY, *WHERE, f'--workdir={workdir}', f'--python={worker}', **host)
+  code, output, errors = command.run(TPU, *STUDY, *WHERE, f'--workdir={workdir}', f'--python={worker}', **host)
   assert (code, errors) == (0, '')
-  said = str(['-m', 'zeroinit.worker', f'--workdir={workdir}', '--distributed'])
+  said = str(['-m', 'zeroinit.studies.worker', f'--workdir={workdir}', '--distributed'])
   assert sorted(output.splitlines()[:2]) == [f'slice-a: {said}', f'slice-b: {said}']
   assert '10 of 10 cells have not finished' in output and (workdir / 'report.html').exists()
   assert len(json.loads((workdir / 'manifest.json').read_text())['cells']) == 10
@@ -94,7 +96,7 @@ def test_a_shell_gives_the_worker_its_flags_and_output_says_where_it_comes_from(
 
 def test_a_slice_that_fails_is_named(host, tmp_path):
   worker = write_worker(tmp_path, 'import sys; sys.exit("no chip")')
-  code, output, errors = command.run('launch.tpu', *STUDY, '--tpu=slice-a', '--zone=z', f'--workdir={tmp_path}/study',
+  code, output, errors = command.run(TPU, *STUDY, '--tpu=slice-a', '--zone=z', f'--workdir={tmp_path}/study',
                                      f'--python={worker}', **host)
   assert code == 2
   assert 'slice-a: no chip' in output
@@ -105,7 +107,7 @@ def test_an_interrupt_reaches_the_workers_behind_ssh(host, tmp_path):
   worker = write_worker(tmp_path, 'import signal, sys, time\n'
                         'signal.signal(signal.SIGTERM, lambda *_: (print("saved"), sys.exit(143)))\n'
                         'print("begun", flush=True)\ntime.sleep(60)\n')
-  process = command.start('launch.tpu', *STUDY, '--tpu=slice-a', '--zone=z', f'--workdir={tmp_path}/study',
+  process = command.start('zeroinit.launch.tpu', *STUDY, '--tpu=slice-a', '--zone=z', f'--workdir={tmp_path}/study',
                           f'--python={worker}', **host)
   assert process.stdout.readline() == 'slice-a: begun\n'
   began = time.monotonic()
@@ -124,12 +126,12 @@ def test_an_interrupt_reaches_the_workers_behind_ssh(host, tmp_path):
     (['--tpu=a', '--zone=z', '--workdir=runs/here'], 'gs://BUCKET/DIRECTORY'),
 ])
 def test_a_mistake_is_one_line(flags, expected):
-  code, output, errors = command.run('launch.tpu', *STUDY, '--dry_run', *flags)
+  code, output, errors = command.run(TPU, *STUDY, '--dry_run', *flags)
   assert (code, output) == (2, '')
   assert errors.startswith('error: ') and errors.count('\n') == 1 and expected in errors
 
 
 def test_without_gcloud_it_says_so(tmp_path):
-  code, _, errors = command.run('launch.tpu', *STUDY, *WHERE, f'--workdir={tmp_path}/study', PATH=str(tmp_path))
+  code, _, errors = command.run(TPU, *STUDY, *WHERE, f'--workdir={tmp_path}/study', PATH=str(tmp_path))
   assert code == 2
   assert errors.startswith('error: there is no gcloud here') and errors.count('\n') == 1

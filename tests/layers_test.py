@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zeroinit.layers import NOISE, GhostNorm, add_noise, dropout, standardize_groups
+from zeroinit.networks.layers import NOISE, GhostNorm, add_noise, dropout, standardize_groups
 
 
 def images(batch=12, key=0):

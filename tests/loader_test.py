@@ -10,9 +10,9 @@ import imagenet_copies
 import numpy as np
 import pytest
 
-from zeroinit import images, loader
 from zeroinit.data import imagenet
-from zeroinit.errors import UserError
+from zeroinit.data.reading import images, loader
+from zeroinit.system.errors import UserError
 
 
 class Examples:
@@ -226,7 +226,7 @@ def test_a_loader_that_nobody_closes_does_not_keep_python_from_exiting():
 import atexit, time
 atexit.register(lambda: print(time.monotonic() - began, flush=True))  # the first, so that it runs last
 import numpy as np
-from zeroinit import loader
+from zeroinit.data.reading import loader
 
 class Slow:
   def __len__(self):

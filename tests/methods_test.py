@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from zeroinit import methods
-from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method, label
+from zeroinit.system.errors import UserError
 
 
 def test_label_is_the_row_and_what_departs_from_it():

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit.errors import UserError
-from zeroinit.layers import GhostNorm
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, l2_penalty, sgd, stepwise
-from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
+from zeroinit.networks.layers import GhostNorm
+from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
+from zeroinit.system.errors import UserError
+from zeroinit.training.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, l2_penalty, sgd, stepwise
 
 
 def variables_of(net):

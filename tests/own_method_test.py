@@ -16,27 +16,31 @@ import pytest
 from random_variables import random_variables
 from step_test import DATA, config_of, losses, start
 
-from zeroinit import own, runs, studies
-from zeroinit.batches import standardize
-from zeroinit.blocks import BlockV1, BlockV2, Stage, basic
-from zeroinit.config import check, method_label, method_of
 from zeroinit.data import digits
-from zeroinit.errors import UserError
-from zeroinit.layers import normalize
 from zeroinit.methods import METHODS, Method
-from zeroinit.optimizer import WEIGHT_DECAY_ON, chosen
-from zeroinit.probes import gradients, variance, variance_laws
-from zeroinit.recipe import make_recipe, try_functions
-from zeroinit.resnet import CifarResNet, WideResNet, alphas
-from zeroinit.train import train
-from zeroinit.vgg import VGG
+from zeroinit.networks import own
+from zeroinit.networks.blocks import BlockV1, BlockV2, Stage, basic
+from zeroinit.networks.layers import normalize
+from zeroinit.networks.resnet import CifarResNet, WideResNet, alphas
+from zeroinit.networks.vgg import VGG
+from zeroinit.probes import gradients, variance
+from zeroinit.probes.variance import laws
+from zeroinit.runs import run_directory
+from zeroinit.runs.train import train
+from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.system.errors import UserError
+from zeroinit.training import config_files
+from zeroinit.training.batches import standardize
+from zeroinit.training.config import check, method_label, method_of
+from zeroinit.training.optimizer import WEIGHT_DECAY_ON, chosen
+from zeroinit.training.recipe import make_recipe, try_functions
 
 EXAMPLES = command.ROOT / 'examples'
 PAGE = (command.ROOT / 'docs' / 'own_method.md').read_text()
 FILE = """
 import flax.linen as nn
 import jax.numpy as jnp
-from zeroinit.config import base_config
+from zeroinit.training.config import base_config
 from zeroinit.methods import METHODS, Method
 
 def zeros(module, branch, train):
@@ -210,9 +214,9 @@ def test_the_branch_is_measured_after_the_multiplier(file):
 
 def test_no_law_is_claimed_for_a_function(file):
   net = wide(method(file, norm='group_norm'))
-  assert variance_laws.expected(net, 1.0) is None and variance_laws.formula(net) == ''
+  assert laws.expected(net, 1.0) is None and laws.formula(net) == ''
   last_only = wide(method(file, norm='group_norm', last_norm_only=True))
-  assert variance_laws.formula(last_only) == variance_laws.formula(wide(Method()))
+  assert laws.formula(last_only) == laws.formula(wide(Method()))
   images = some_images()
   variables = random_variables(net, images, train=False)
   records = variance.measure(net, variables, images)
@@ -224,7 +228,7 @@ def test_no_law_is_claimed_for_a_function(file):
 
 
 def test_a_run_is_loaded_where_its_file_is_gone(file, tmp_path):
-  config = studies.load_config(str(file), {'method.dropout': 0.2})
+  config = config_files.load_config(str(file), {'method.dropout': 0.2})
   result = train(config, tmp_path / 'run')
   assert result['method'] == 'mine(dropout=0.2)' and result['status'] == 'done'
   saved = json.loads((tmp_path / 'run' / 'config.json').read_text())
@@ -232,24 +236,24 @@ def test_a_run_is_loaded_where_its_file_is_gone(file, tmp_path):
   records = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
   assert len(records[-1]['alpha']) == 3
 
-  net, variables = runs.load(tmp_path / 'run')
+  net, variables = run_directory.load(tmp_path / 'run')
   assert net.method == method_of(config)
   file.unlink()
   del METHODS['mine']
   shutil.move(tmp_path / 'run', tmp_path / 'elsewhere')
   assert (tmp_path / 'elsewhere' / 'mine.py').read_bytes() == FILE.encode()
-  again, same = runs.load(tmp_path / 'elsewhere')
+  again, same = run_directory.load(tmp_path / 'elsewhere')
   assert again == net and hash(again) == hash(net) and 'mine' not in METHODS
   jax.tree.map(np.testing.assert_array_equal, same, variables)
   images = standardize(DATA.test_images, digits.MEAN, digits.STD)
   classes = jax.jit(partial(again.apply, train=False))(same, images).argmax(-1)
   assert (classes == DATA.test_labels).mean() == pytest.approx(result['test_accuracy'])
-  assert method_label(runs.read_config(tmp_path / 'elsewhere' / 'config.json')) == 'mine'
+  assert method_label(run_directory.read_config(tmp_path / 'elsewhere' / 'config.json')) == 'mine'
 
 
 def test_a_run_does_not_go_on_with_another_version(file, tmp_path):
-  config = studies.load_config(str(file), {})
-  run = runs.Run(tmp_path / 'run')
+  config = config_files.load_config(str(file), {})
+  run = run_directory.Run(tmp_path / 'run')
   run.begin(config, 'data')
   run.compare(config)
   file.write_text(FILE.replace('num_groups=4', 'num_groups=8'))
@@ -262,7 +266,7 @@ def test_a_run_does_not_go_on_with_another_version(file, tmp_path):
 
 def test_a_study_keeps_its_files_and_grows_but_does_not_change(file, tmp_path):
   def begin():
-    return studies.begin(tmp_path / 'study', 'mine', '', studies.expand(studies.own_study(str(file))[0]))
+    return manifest.begin(tmp_path / 'study', 'mine', '', sweeps.expand(sweeps.own_study(str(file))[0]))
 
   study = begin()
   assert (study.files / 'mine.py').read_text() == FILE
@@ -275,13 +279,13 @@ def test_a_study_keeps_its_files_and_grows_but_does_not_change(file, tmp_path):
   file.write_text(FILE.replace('constant(0.5)', 'constant(0.25)'))
   with pytest.raises(UserError, match=r'mine.py has changed since .*study/files/mine.py'):
     begin()
-  assert studies.make_cell(str(file), {}).program != program  # what is compiled is not mixed either
+  assert cells.make_cell(str(file), {}).program != program  # what is compiled is not mixed either
   with pytest.raises(UserError, match='now describes another run'):
-    studies.load_study(study.workdir).cells[0].load_config()
+    manifest.load_study(study.workdir).cells[0].load_config()
 
   file.unlink()
   METHODS.pop('mine')
-  config = studies.load_study(study.workdir).cells[0].load_config(study.files)
+  config = manifest.load_study(study.workdir).cells[0].load_config(study.files)
   assert method_of(config).alpha == 'mine.py:halves' and config.learning_rate == 0.1
 
 
@@ -289,8 +293,8 @@ def test_files_that_a_row_names_by_path_go_with_a_study(file, tmp_path):
   (tmp_path / 'config.py').write_text(FILE.split('def zeros')[0] +
                                       f"METHODS['mine'] = Method(alpha='{file}:halves')\ndef get_config"
                                       + FILE.split('def get_config')[1])
-  cells = studies.expand(studies.own_study(str(tmp_path / 'config.py'))[0])
-  study = studies.begin(tmp_path / 'study', 'mine', '', cells)
+  cells = sweeps.expand(sweeps.own_study(str(tmp_path / 'config.py'))[0])
+  study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
   file.unlink()
   config = study.cells[0].load_config(study.files)
   assert config.method.alpha == f'{study.files}/mine.py:halves'
@@ -299,17 +303,19 @@ def test_files_that_a_row_names_by_path_go_with_a_study(file, tmp_path):
 
 IN_A_BUCKET = """
 import os, sys
-from zeroinit import runs, studies
-from zeroinit.config import method_of
+from zeroinit.runs import run_directory
+from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.training import config_files
+from zeroinit.training.config import method_of
 file = sys.argv[1]
-study = studies.begin('gs://bucket/study', 'mine', '', studies.expand(studies.own_study(file)[0]))
+study = manifest.begin('gs://bucket/study', 'mine', '', sweeps.expand(sweeps.own_study(file)[0]))
 config = study.cells[0].load_config()
 mine = method_of(config)
-runs.Run('gs://bucket/run').begin(config, 'data')
+run_directory.Run('gs://bucket/run').begin(config, 'data')
 os.remove(file)
-there = studies.load_study('gs://bucket/study')
+there = manifest.load_study('gs://bucket/study')
 assert method_of(there.cells[0].load_config(there.files)) == mine
-assert method_of(runs.read_config('gs://bucket/run/config.json')) == mine
+assert method_of(run_directory.read_config('gs://bucket/run/config.json')) == mine
 print(config.method.alpha, there.cells[0].load_config(there.files).method.alpha)
 """
 
@@ -349,7 +355,8 @@ MISTAKES = {
 def test_mistakes_name_the_file_and_the_function(reference, message, file, tmp_path):
   (tmp_path / 'broken.py').write_text('def f(:\n')
   (tmp_path / 'bytes.py').write_bytes(b'\xff\xfe')
-  config = studies.load_config(str(file), {'method.norm': reference.replace('DIR', str(tmp_path)), 'batch_size': 64})
+  norm = reference.replace('DIR', str(tmp_path))
+  config = config_files.load_config(str(file), {'method.norm': norm, 'batch_size': 64})
   config.method.alpha = None
   with pytest.raises(UserError) as caught:
     train(config, tmp_path / 'run')
@@ -358,7 +365,7 @@ def test_mistakes_name_the_file_and_the_function(reference, message, file, tmp_p
 
 
 def test_a_multiplier_of_a_wrong_shape(file, tmp_path):
-  config = studies.load_config(str(file), {'method.alpha': f'{file}:sums'})
+  config = config_files.load_config(str(file), {'method.alpha': f'{file}:sums'})
   with pytest.raises(UserError, match=r'mine.py:sums makes the shape \(1, 8, 8\) of .*; a multiplier must be'):
     train(config, tmp_path / 'run')
 
@@ -390,7 +397,7 @@ def walked(tmp_path_factory):
   folder, cache, said = tmp_path_factory.mktemp('own'), tmp_path_factory.mktemp('compiled'), {}
   shutil.copy(EXAMPLES / 'layer_scale.py', folder / 'my_method.py')
   shorter = {'zeroinit.main': ['--config.depth=10', '--config.epochs=0.5'],
-             'launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
+             'zeroinit.launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
                               '--methods=layer_scale,batch_norm'],
              'zeroinit.probes.variance': []}
   lines = re.findall(r'^python -m (\S+) ((?:.*\\\n)*.*)', PAGE, re.MULTILINE)
@@ -412,15 +419,16 @@ def test_the_page_shows_the_example():
 @pytest.mark.slow
 def test_every_command_of_the_page_works(walked):
   folder, said = walked
-  assert said.keys() == {'zeroinit.main', 'launch.local', 'zeroinit.report', 'zeroinit.probes.variance', 'launch.tpu'}
-  study = studies.load_study(folder / 'runs' / 'my_study')
+  assert said.keys() == {'zeroinit.main', 'zeroinit.launch.local', 'zeroinit.report', 'zeroinit.probes.variance',
+                         'zeroinit.launch.tpu'}
+  study = manifest.load_study(folder / 'runs' / 'my_study')
   results = study.results().values()
   assert sorted(result['method'] for result in results) == ['batch_norm', 'layer_scale']
-  assert '2 workers' in said['launch.local'][0] and 'layer_scale' in said['zeroinit.report'][0]
+  assert '2 workers' in said['zeroinit.launch.local'][0] and 'layer_scale' in said['zeroinit.report'][0]
   methods = [[record['method'] for record in json.loads(path.read_text())['records']]
              for path in sorted(folder.glob('probes/*/variance.json'))]
   assert [list(dict.fromkeys(of)) for of in methods] == [['layer_scale', 'batch_norm'], ['layer_scale in my_run']]
-  assert '--workdir=gs://BUCKET/mine' in said['launch.tpu'][0]
+  assert '--workdir=gs://BUCKET/mine' in said['zeroinit.launch.tpu'][0]
 
 
 @pytest.mark.slow
@@ -433,7 +441,7 @@ def test_the_run_of_the_page_is_loaded_as_it_says(walked):
 
 @pytest.mark.parametrize('name', ['layer_scale', 'group_norm'])
 def test_the_examples_can_be_trained(name):
-  config = studies.load_config(str(EXAMPLES / f'{name}.py'), {})
+  config = config_files.load_config(str(EXAMPLES / f'{name}.py'), {})
   check(config)
   try_functions(make_recipe(config, 1437))
   assert method_label(config) == name

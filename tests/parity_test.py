@@ -10,7 +10,7 @@ import pytest
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
-from zeroinit.resnet import CifarResNet, ResNet50, ResNet50V1, ResNet50V2, WideResNet
+from zeroinit.networks.resnet import CifarResNet, ResNet50, ResNet50V1, ResNet50V2, WideResNet
 
 torch = pytest.importorskip('torch', reason="needs PyTorch: pip install -e '.[test,parity]'")
 F = torch.nn.functional

@@ -44,15 +44,19 @@ from tests.mutations import (
   scalars,
   texts,
 )
-from zeroinit import checkpoints, claims, command_line, images, json_files, loader, objects, runs, studies
-from zeroinit.config import base_config, check, compared_fields
+from zeroinit import command_line
 from zeroinit.data import cifar10, imagenet, source
-from zeroinit.errors import UserError
+from zeroinit.data.reading import images, loader
 from zeroinit.methods import METHODS
 from zeroinit.probes.page import write_page
-from zeroinit.recipe import make_recipe
 from zeroinit.report import write_report
-from zeroinit.step import _state
+from zeroinit.runs import checkpoints, locks, run_directory
+from zeroinit.studies import manifest, sweeps
+from zeroinit.system import json_files, objects
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import base_config, check, compared_fields
+from zeroinit.training.recipe import make_recipe
+from zeroinit.training.step import _state
 
 
 def command(name):
@@ -62,7 +66,7 @@ def command(name):
   return importlib.import_module(name)
 
 
-begin, slurm, worker = map(command, ('launch.begin', 'launch.slurm', 'zeroinit.worker'))
+begin, slurm, worker = map(command, ('zeroinit.launch.begin', 'zeroinit.launch.slurm', 'zeroinit.studies.worker'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +191,7 @@ yielded = st.one_of(
     overrides, st.tuples(st.sampled_from((':none', ':zeroinit', 'configs/digits.py:fixup', ':', '', 'x.py')),
     overrides),
     json_values, st.tuples(texts, overrides), st.just(b'x'), st.just((1, 2, 3)))
-sweeps = st.one_of(
+yields = st.one_of(
     st.tuples(st.sampled_from(('generator', 'list', 'add')), st.lists(yielded, min_size=1, max_size=3)),
     st.tuples(st.just('value'), st.one_of(scalars, yielded).map(lambda value: [value])))
 
@@ -202,17 +206,17 @@ def study_file(given, place):
   file.write_text('from configs.digits import get_config\nimport json, pickle\n'
                   f'WHAT = pickle.loads({pickle.dumps(what)!r})\n'
                   f'def sweep({"add" * (form == "add")}):\n  "Mine"\n{body}\n')
-  swept, document = studies.own_study(str(file))
-  _assert_study(studies.expand(swept), place, document)
+  swept, document = sweeps.own_study(str(file))
+  _assert_study(sweeps.expand(swept), place, document)
 
 
 def _assert_study(cells, place, document=''):
   for cell in cells:
-    assert studies.make_cell(cell.config, cell.overrides).identity == cell.identity
+    assert cells.make_cell(cell.config, cell.overrides).identity == cell.identity
     cell.load_config()
   if cells:
-    studies.begin(place / 'study', 'mine', document, cells)
-    there = studies.load_study(place / 'study').cells
+    manifest.begin(place / 'study', 'mine', document, cells)
+    there = manifest.load_study(place / 'study').cells
     assert [cell.identity for cell in there] == list(dict.fromkeys(cell.identity for cell in cells))
     for cell, read in zip(cells, there, strict=True):
       read.load_config()
@@ -233,7 +237,7 @@ def flags_of_a_study(given, place):
   settings, methods = given
   named = dict(begin._axis(text) for text in settings)
   swept = [('configs/digits.py:none', {'learning_rate': 0.25}), ('configs/digits.py:fixup', {})]
-  cells = studies.expand(swept, named, methods)
+  cells = sweeps.expand(swept, named, methods)
   for cell in cells:
     fields = compared_fields(cell.load_config().to_dict())
     for field, values in named.items():
@@ -260,7 +264,7 @@ def _study():
   """A small study with results in `templates()`, and what its files hold."""
   swept = [(f'configs/digits.py:{method}', {'learning_rate': 2.0**-rate, 'epochs': 1.0})
            for method in ('none', 'zeroinit') for rate in (2, 3)]
-  study = studies.begin(templates() / 'study', 'digits', 'A study\n\nof two methods.', studies.expand(swept))
+  study = manifest.begin(templates() / 'study', 'digits', 'A study\n\nof two methods.', sweeps.expand(swept))
   for i, cell in enumerate(study.cells):
     objects.make_directory(study.directory(cell))
     json_files.write(study.directory(cell) / 'result.json', _result(cell) | {'seconds': float(i)})
@@ -270,13 +274,13 @@ def _study():
 
 
 RECORDS = [{'step': 10 * i, 'epoch': i / 2, 'train_accuracy': 0.4, 'train_loss': 2.0 / i, 'test_accuracy': 0.5,
-            'test_loss': 1.0, 'seconds': 1.0 * i, 'alpha': [0.1, 0.2]} for i in range(1, 4)]
+            'test_cross_entropy': 1.0, 'seconds': 1.0 * i, 'alpha': [0.1, 0.2]} for i in range(1, 4)]
 
 
 def _result(cell):
   return {'status': 'done', 'method': cell.method, 'dataset': cell.dataset, 'data': 'scikit-learn digits',
           'network': cell.network, 'depth': 16, 'width': 1, 'batch_size': 64, 'learning_rate': cell.learning_rate,
-          'test_accuracy': 0.9, 'test_loss': 0.3, 'train_accuracy': 0.8, 'train_loss': 0.2,
+          'test_accuracy': 0.9, 'test_cross_entropy': 0.3, 'train_accuracy': 0.8, 'train_loss': 0.2,
           'train_cross_entropy': 0.1, 'train_l2': 0.1, 'gradient_norm': 1.0, 'best_test_accuracy': 0.9, 'epochs': 1.0,
           'steps': 22, 'seconds': 1.0, 'seed': cell.seed, 'protocol': 'own', 'overrides': cell.overrides,
           'device': '1 x cpu', 'threads': 2, 'versions': {'jax': '0.10.2'}, 'git_revision': 'abc'}
@@ -287,13 +291,13 @@ def _copy_of_study(place):
   return place / 'study'
 
 
-def manifest(edits, place):
+def manifest_file(edits, place):
   """Nothing lies outside the directory, no cell is there twice, and there is a report."""
   study = _study()
   workdir = _copy_of_study(place)
   content = edited_json(json.loads((study.workdir / 'manifest.json').read_text()), edits)
   (workdir / 'manifest.json').write_bytes(content)
-  read = studies.load_study(workdir)
+  read = manifest.load_study(workdir)
   places = [os.path.realpath(read.directory(cell)) for cell in read.cells]
   assert all(os.path.dirname(directory) == os.path.realpath(workdir / 'cells') for directory in places)
   assert len(set(places)) == len(places)
@@ -306,7 +310,7 @@ def result_file(edits, place):
   workdir = _copy_of_study(place)
   path = workdir / 'cells' / study.cells[0].identity / 'result.json'
   path.write_bytes(edited_json(_result(study.cells[0]), edits))
-  result = runs.read_result(path.parent)
+  result = run_directory.read_result(path.parent)
   number = lambda value: type(value) in (int, float) and math.isfinite(value)
   assert result['status'] in ('done', 'diverged')
   assert type(result['steps']) is int and result['steps'] >= 0
@@ -323,10 +327,10 @@ def failure_file(edits, place):
   directory = workdir / 'cells' / study.cells[0].identity
   (directory / 'result.json').unlink()
   (directory / 'failure.json').write_bytes(edited_json({'message': 'no chip'}, edits))
-  message, = studies.load_study(workdir).failures().values()
+  message, = manifest.load_study(workdir).failures().values()
   assert isinstance(message, str)
   try:
-    begin.raise_failures(studies.load_study(workdir))
+    begin.raise_failures(manifest.load_study(workdir))
     raise AssertionError('not raised')
   except UserError as error:
     assert message.strip()[:100] in str(error)
@@ -338,11 +342,11 @@ def config_json(edits, place):
   before.update(dataset='digits', crop='none', width=1)
   saved = {'data': 'x', 'threads': 2, **before.to_dict()}
   (place / 'config.json').write_bytes(edited_json(saved, edits))
-  config = runs.read_config(place / 'config.json')
+  config = run_directory.read_config(place / 'config.json')
   assert_trainable(config)
-  runs.Run(place).begin(before, 'x')
+  run_directory.Run(place).begin(before, 'x')
   with contextlib.suppress(UserError):
-    runs.Run(place).compare(before)
+    run_directory.Run(place).compare(before)
     assert compared_fields(config.to_dict()) == compared_fields(before.to_dict())
 
 
@@ -357,35 +361,35 @@ def metrics_file(edits, place):
   else:
     content = json.dumps(RECORDS[0]).encode() + b'\n' + what
   (place / 'metrics.jsonl').write_bytes(content)
-  run = runs.Run(place)
+  run = run_directory.Run(place)
   steps = [record['step'] for record in run.records]
   assert all(type(step) is int and step >= 0 for step in steps) and steps == sorted(set(steps))
   assert all(type(record['seconds']) in (int, float) and math.isfinite(record['seconds']) for record in run.records)
   run.cut(15)
-  assert [record['step'] for record in runs.Run(place).records] == [step for step in steps if step <= 15]
+  assert [record['step'] for record in run_directory.Run(place).records] == [step for step in steps if step <= 15]
 
 
-def claim_file(edits, place):
+def lock_file(edits, place):
   """It is known whose the run is, or it can be taken over."""
-  sign = {'host': 'x', 'machine': claims._machine(), 'process': os.getpid(), 'started': claims._started(os.getpid()),
-          'claim': 'abc', 'beat': 3}
-  (place / 'claims').mkdir()
-  (place / 'claims' / '0').write_bytes(edited_json(sign, edits))
-  assert isinstance(claims.holder(place), str | None)
-  assert claims.is_alive(place) in (True, False, None)
-  with mock.patch.object(claims, 'PATIENCE', 0.0), claims.claim(place) as still_held:
+  sign = {'host': 'x', 'machine': locks._machine(), 'process': os.getpid(), 'started': locks._started(os.getpid()),
+          'lock': 'abc', 'beat': 3}
+  (place / 'locks').mkdir()
+  (place / 'locks' / '0').write_bytes(edited_json(sign, edits))
+  assert isinstance(locks.holder(place), str | None)
+  assert locks.is_alive(place) in (True, False, None)
+  with mock.patch.object(locks, 'PATIENCE', 0.0), locks.lock(place) as still_held:
     still_held()
 
 
-def claim_names(names, place):
-  """Only numbers are claims, and the highest holds."""
-  (place / 'claims').mkdir()
+def lock_names(names, place):
+  """Only numbers are locks, and the highest holds."""
+  (place / 'locks').mkdir()
   for name in names:
     if '/' not in name and name not in ('', '.', '..') and len(name.encode()) < 200:
-      (place / 'claims' / name).write_text(json.dumps({'released': True}))
-  with mock.patch.object(claims, 'PATIENCE', 0.0), claims.claim(place):
+      (place / 'locks' / name).write_text(json.dumps({'released': True}))
+  with mock.patch.object(locks, 'PATIENCE', 0.0), locks.lock(place):
     mine = max((int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name)), default=-1) + 1
-    assert json.loads((place / 'claims' / str(mine)).read_text())['process'] == os.getpid()
+    assert json.loads((place / 'locks' / str(mine)).read_text())['process'] == os.getpid()
 
 
 def slurm_jobs(edits, place):
@@ -578,7 +582,7 @@ CALLS = ('os.system', 'posix.system', 'builtins.eval', 'builtins.exec', 'builtin
          'numpy.dtype',
          'numpy.ndarray', 'numpy.core.multiarray._reconstruct', '_codecs.encode', '_codecs.decode', 'codecs.encode',
          'importlib.import_module', 'operator.attrgetter', 'functools.partial', 'copyreg._reconstructor',
-         'numpy._core.multiarray.scalar', 'numpy.core.numeric._frombuffer', 'zeroinit.json_files.write',
+         'numpy._core.multiarray.scalar', 'numpy.core.numeric._frombuffer', 'zeroinit.system.json_files.write',
          'numpy.ndarray.tofile', 'numpy.dtype.mro', 'pickle.loads', 'antigravity.geohash')
 ARGUMENTS = (b')r\xff\xff\xff\xff', b')', b'V{touch}\n\x85', b'K\x01\x85', b'VO\n\x85', b'(VO\nI0\nI1\nt',
              b'(Vrot13\nVx\nt', b'(J\xff\xff\xff\x7f\x85t',
@@ -740,16 +744,16 @@ class _Split(list):
 PARSERS = (
     Parser('flags of a run', flags_of_a_run, FLAGS, 0.04),
     Parser('config files', config_file, config_files, 0.03),
-    Parser('study files', study_file, sweeps, 0.02),
+    Parser('study files', study_file, yields, 0.02),
     Parser('flags of a study', flags_of_a_study, axes, 0.02),
     Parser('--cells', cells_of_a_worker, indices, 0.001),
-    Parser('manifest.json', manifest, json_edits, 0.5),
+    Parser('manifest.json', manifest_file, json_edits, 0.5),
     Parser('result.json', result_file, json_edits, 0.5),
     Parser('failure.json', failure_file, json_edits, 0.02),
     Parser('config.json', config_json, json_edits, 0.02),
     Parser('metrics.jsonl', metrics_file, json_edits, 0.01),
-    Parser('claims, content', claim_file, json_edits, 0.01),
-    Parser('claims, names', claim_names, st.lists(st.one_of(texts, st.sampled_from(('0', '00', '1', '١'))),
+    Parser('locks, content', lock_file, json_edits, 0.01),
+    Parser('locks, names', lock_names, st.lists(st.one_of(texts, st.sampled_from(('0', '00', '1', '١'))),
     max_size=4), 0.01),
     Parser('jobs of Slurm', slurm_jobs, json_edits, 0.01),
     Parser('records of probes', probe_record, st.one_of(

@@ -12,11 +12,11 @@ import pytest
 from probing import LABELS, assert_mistake, assert_on_page, method, probe, some_images, wide
 from random_variables import random_variables
 
-from zeroinit.errors import UserError
-from zeroinit.layers import GhostNorm
+from zeroinit.networks.layers import GhostNorm
+from zeroinit.networks.resnet import CifarResNet, ResNet50V1
+from zeroinit.networks.vgg import VGG
 from zeroinit.probes import bound
-from zeroinit.resnet import CifarResNet, ResNet50V1
-from zeroinit.vgg import VGG
+from zeroinit.system.errors import UserError
 
 
 def measured(net, images=None, variables=None):
@@ -255,6 +255,6 @@ def test_the_command(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('words, message', [
     ('--methods=batch_norm,zeroinit', 'zeroinit has no norm to look at'), ('--updates=9999', 'is more than the'),
-    ('--batch=100', 'does not divide batch_size 100')])
+    ('--batch_size=100', 'does not divide batch_size 100')])
 def test_mistake(words, message, tmp_path):
   assert_mistake('bound', '--config=configs/digits.py:ghost_norm', words, message=message, workdir=tmp_path / 'made')

@@ -12,12 +12,13 @@ from probing import LABELS, assert_mistake, cross_entropy, probe, some_images, w
 from random_variables import random_variables
 
 from configs import cifar10
-from zeroinit import compiling, resnet
-from zeroinit.blocks import Stage
 from zeroinit.methods import METHODS
-from zeroinit.probes import channels, channels_figure, inputs, layers, training
-from zeroinit.resnet import CifarResNet
-from zeroinit.vgg import VGG
+from zeroinit.networks import resnet
+from zeroinit.networks.blocks import Stage
+from zeroinit.networks.resnet import CifarResNet
+from zeroinit.networks.vgg import VGG
+from zeroinit.probes import channels, inputs, layers, snapshots
+from zeroinit.system import compiling
 
 
 class Unrolled(Stage):
@@ -238,7 +239,7 @@ def test_the_figure_says_where_there_is_nothing_to_draw():
       variables['params']['classifier']['kernel'] *= 0
     records += [{'method': name, 'updates': 0, 'network': net.title} | channels._kept(record, shown)
                 for record in channels.measure(net, variables, images, LABELS)]
-  figure = channels_figure.draw('a title', records, {('WRN-10-1', 'none', 6): {'ratio': 3.0}})
+  figure = channels.figure.draw('a title', records, {('WRN-10-1', 'none', 6): {'ratio': 3.0}})
   texts = [text.get_text() for ax in figure.axes for text in ax.texts]
   assert texts.count('the gradient is exactly 0') == 2  # Fixup's histogram, and its channels
   labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -252,7 +253,7 @@ def test_table_1_of_bjorck_et_al(name, low, high, real_cifar10):
   config.update({'data_dir': str(real_cifar10), 'network': 'cifar_resnet', 'depth': 110, 'width': 1,
                  'kernel_init': 'xavier', 'crop': 'zero', 'batch_size': 128})
   recipe = inputs.recipe_of(config)
-  (_, variables), = training.states(config, recipe)
+  (_, variables), = snapshots.states(config, recipe)
   records = channels.measure(recipe.net, variables, *inputs.first_batch(config))
   ratios = [records[layer - 1]['ratio'] for layer in (18, 54, 90)]
   assert all(low <= ratio <= high for ratio in ratios), ratios

@@ -45,14 +45,14 @@ def measured(tmp_path_factory, run_directory, cache):
       'toy': probe('variance', *DIGITS, '--network=linear', '--blocks=400', '--channels=8', '--methods=none,zeroinit',
                    cache=cache, workdir=workdir / 'toy'),
       'run': probe('variance', f'--checkpoint={run_directory}', cache=cache, workdir=workdir / 'run'),
-      'gradients': probe('gradients', *DIGITS, '--methods=none,ghost_norm', '--depths=10,16', '--batch=8', cache=cache,
-                         workdir=workdir / 'gradients'),
-      'gradients of a run': probe('gradients', f'--checkpoint={run_directory}', '--batch=8', cache=cache,
-                                  workdir=workdir / 'gradients_of_run'),
+      'gradients': probe('gradients', *DIGITS, '--methods=none,ghost_norm', '--depths=10,16', '--batch_size=8',
+                         cache=cache,                         workdir=workdir / 'gradients'),
+      'gradients of a run': probe('gradients', f'--checkpoint={run_directory}', '--batch_size=8',
+                         cache=cache,                                  workdir=workdir / 'gradients_of_run'),
       'depth': probe('depth', *DIGITS, '--methods=none,zeroinit', '--depths=10,16', '--draws=2', cache=cache,
                      workdir=workdir / 'depth'),
-      'stability': probe('stability', *DIGITS, '--batches=16,32', '--length=40', '--width=1', '--draws=2', cache=cache,
-                         workdir=workdir / 'stability'),
+      'stability': probe('stability', *DIGITS, '--batch_sizes=16,32', '--length=40', '--width=1',
+                         '--draws=2', cache=cache,                         workdir=workdir / 'stability'),
       'stability of a run': probe('stability', f'--checkpoint={run_directory}', '--length=12', '--width=2',
                                   cache=cache, workdir=workdir / 'stability_of_run'),
   }
@@ -104,9 +104,9 @@ def test_what_overflows_is_null(measured):
 
 
 def test_a_run_is_measured_where_it_stands(measured, run_directory):
-  from zeroinit import runs
+  from zeroinit.runs import run_directory
   made, _ = measured[1]['run']
-  _, variables = runs.load(run_directory)
+  _, variables = run_directory.load(run_directory)
   assert [record['method'] for record in made['records']] == ['ghost_norm in trained'] * 3
   for record, stage in zip(made['records'], ('stage1', 'stage2', 'stage3'), strict=True):
     norm = variables['batch_stats'][stage]['first']['relu1']['norm']
@@ -187,8 +187,8 @@ MISTAKES = [
     ('variance --workdir=W', 'say whom to measure'),
     ('variance DIGITS --methods=none,dropuot', "unknown method 'dropuot'; the rows of METHODS are: batch_norm"),
     ('variance DIGITS --methods=none,none', 'none would be measured twice'),
-    ('variance DIGITS --batch=100', 'ghost_size is 64, which does not divide batch_size 100'),
-    ('variance DIGITS --batch=1600', 'more than the 1,437 training images'),
+    ('variance DIGITS --batch_size=100', 'ghost_size is 64, which does not divide batch_size 100'),
+    ('variance DIGITS --batch_size=1600', 'more than the 1,437 training images'),
     ('variance DIGITS --updates=ten', '--updates=ten: write numbers'),
     ('variance DIGITS --updates=1000000', 'is more than the'),
     ('variance DIGITS --network=relu --updates=5', 'is never trained'),
@@ -211,9 +211,9 @@ MISTAKES = [
     ('variance --checkpoint=RUN --config=configs/digits.py --config.depth=16 --workdir=W', 'changes nothing of a'),
     ('depth DIGITS --epochs=5', '--epochs=5 is more than the 4 epochs'),
     ('depth DIGITS --depths=600004 --config.width=10', 'GB of memory'),
-    ('stability DIGITS --batch=16 --batches=16', 'leave one out'),
-    ('stability DIGITS --batches=16,1920', 'more than the 1,437 training images'),
-    ('stability DIGITS --batches=100', 'ghost_size is 64, which does not divide batch_size 100'),
+    ('stability DIGITS --batch_size=16 --batch_sizes=16', 'leave one out'),
+    ('stability DIGITS --batch_sizes=16,1920', 'more than the 1,437 training images'),
+    ('stability DIGITS --batch_sizes=100', 'ghost_size is 64, which does not divide batch_size 100'),
     ('stability --checkpoint=RUN --depths=16 --workdir=W', 'has the depth of its run'),
     ('page --workdir=EMPTY', 'holds nothing that a probe has measured'),
 ]
@@ -251,7 +251,7 @@ def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, run_direct
   if wrong == 'other kind':
     from etils import epath
 
-    from zeroinit.checkpoints import Checkpoints
+    from zeroinit.runs.checkpoints import Checkpoints
     checkpoints = Checkpoints(epath.Path(workdir / 'checkpoints'))
     checkpoints.save(5, {'weights': np.zeros(3)})
     checkpoints.close()

@@ -13,11 +13,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from probing import LABELS, assert_mistake, assert_on_page, probe, small_config, some_images, unrolled
 from random_variables import random_variables
 
-from zeroinit import vgg
-from zeroinit.blocks import BlockV1, bottleneck
 from zeroinit.methods import METHODS
-from zeroinit.probes import covariate_shift, inputs, layers, training
-from zeroinit.resnet import CifarResNet, ResNet, WideResNet
+from zeroinit.networks import vgg
+from zeroinit.networks.blocks import BlockV1, bottleneck
+from zeroinit.networks.resnet import CifarResNet, ResNet, WideResNet
+from zeroinit.probes import covariate_shift, inputs, layers, snapshots
 
 
 class Bottlenecks(ResNet, kw_only=True):
@@ -149,7 +149,7 @@ def test_the_update_is_the_one_of_the_run():
   recipe = inputs.recipe_of(config)
   found = list(covariate_shift.steps(config, recipe, [0, 1, 3]))
   run = {updates: jax.device_get(variables['params'])
-         for updates, variables in training.states(config, recipe, [0, 1, 2, 3, 4])}
+         for updates, variables in snapshots.states(config, recipe, [0, 1, 2, 3, 4])}
   assert [updates for updates, _, _ in found] == [0, 1, 3]
   for updates, variables, updated in found:
     jax.tree.map(np.testing.assert_array_equal, variables['params'], run[updates])

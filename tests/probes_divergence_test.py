@@ -13,9 +13,9 @@ from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
-from zeroinit.probes import divergence, inputs, layers, training
-from zeroinit.resnet import CifarResNet
-from zeroinit.step import DIVERGED_ABOVE
+from zeroinit.networks.resnet import CifarResNet
+from zeroinit.probes import divergence, inputs, layers, snapshots
+from zeroinit.training.step import DIVERGED_ABOVE
 
 SHARES = [0.0, 0.25, 1.0]
 
@@ -80,7 +80,7 @@ def test_squares_may_overflow_and_moments_too():
 @pytest.fixture(scope='module')
 def diverging():
   config = small_config(depth=14, learning_rate=0.5)
-  return config, training.constant(inputs.recipe_of(config), 30)
+  return config, snapshots.constant(inputs.recipe_of(config), 30)
 
 
 def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
@@ -88,7 +88,7 @@ def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
   config, recipe = diverging
   updates, before, after = divergence.fatal_update(config, recipe, 30)
   run = {done: jax.device_get(variables['params'])
-         for done, variables in training.states(config, recipe, range(updates + 2))}
+         for done, variables in snapshots.states(config, recipe, range(updates + 2))}
   jax.tree.map(np.testing.assert_array_equal, before, run[updates])
   jax.tree.map(np.testing.assert_array_equal, after, run[updates + 1])
   loss_of = jax.jit(partial(cross_entropy, recipe.net))

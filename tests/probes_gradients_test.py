@@ -9,8 +9,8 @@ from probing import LABELS, some_images, wide
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
+from zeroinit.networks.resnet import CifarResNet
 from zeroinit.probes import gradients
-from zeroinit.resnet import CifarResNet
 
 
 def written_out(net, variables, images):

@@ -11,8 +11,8 @@ from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
+from zeroinit.networks.resnet import CifarResNet
 from zeroinit.probes import landscape
-from zeroinit.resnet import CifarResNet
 
 STEP_SIZES = np.array([0.01, 0.03, 0.1])
 

@@ -3,9 +3,9 @@
 from probing import wide
 
 from zeroinit.methods import METHODS
+from zeroinit.networks.resnet import CifarResNet, ResNet50V2
+from zeroinit.networks.vgg import VGG
 from zeroinit.probes import layers
-from zeroinit.resnet import CifarResNet, ResNet50V2
-from zeroinit.vgg import VGG
 
 
 def names(net, size=32):

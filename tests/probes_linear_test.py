@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from probing import assert_mistake, probe
 
-from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
 from zeroinit.probes import covariate_shift, landscape, layers, linear
+from zeroinit.system.errors import UserError
 
 RATE = 0.01
 

@@ -8,23 +8,24 @@ import pytest
 from probing import assert_mistake, assert_on_page, probe
 from scipy.integrate import quad
 
-from zeroinit.probes import spectra, spectra_law
+from zeroinit.probes import spectra
+from zeroinit.probes.spectra import law
 
 ALL = range(1, 9)
 
 
 def integral(function, factors, end=None):
   """That of function(x) rho(x) over (0, end), in the variable x^(1/(M+1)), in which nothing diverges."""
-  power, end = factors + 1, spectra_law.edge(factors) if end is None else end
-  integrand = lambda t: function(t**power) * spectra_law.density(t**power, factors) * power * t ** (power - 1)
+  power, end = factors + 1, law.edge(factors) if end is None else end
+  integrand = lambda t: function(t**power) * law.density(t**power, factors) * power * t ** (power - 1)
   return quad(integrand, 0, end ** (1 / power), limit=200)[0]
 
 
 def test_one_matrix_is_the_law_of_marchenko_and_pastur():
   x = np.concatenate([np.geomspace(1e-12, 3.9, 50), [4 - 1e-6]])
-  np.testing.assert_allclose(spectra_law.density(x, 1), np.sqrt(x * (4 - x)) / (2 * np.pi * x), rtol=1e-6)
+  np.testing.assert_allclose(law.density(x, 1), np.sqrt(x * (4 - x)) / (2 * np.pi * x), rtol=1e-6)
   angle = np.arcsin(np.sqrt(x) / 2)
-  np.testing.assert_allclose(spectra_law.cumulative(x, 1), (2 * angle + np.sin(2 * angle)) / np.pi, rtol=1e-6)
+  np.testing.assert_allclose(law.cumulative(x, 1), (2 * angle + np.sin(2 * angle)) / np.pi, rtol=1e-6)
 
 
 def test_two_matrices_have_a_density_in_radicals():
@@ -33,7 +34,7 @@ def test_two_matrices_have_a_density_in_radicals():
   root = 27 + 3 * np.sqrt(81 - 12 * x)
   want = 2 ** (1 / 3) * math.sqrt(3) * (2 ** (1 / 3) * root ** (2 / 3) - 6 * np.cbrt(x)) / (
       12 * np.pi * x ** (2 / 3) * np.cbrt(root))
-  np.testing.assert_allclose(spectra_law.density(x, 2), want, rtol=1e-6)
+  np.testing.assert_allclose(law.density(x, 2), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize('factors', ALL)
@@ -46,39 +47,39 @@ def test_mass_mean_and_higher_moments(factors):
 
 @pytest.mark.parametrize('factors', ALL)
 def test_the_closed_form_of_the_integral(factors):
-  for x in (1e-20, 1e-6, 0.1, 1.0, 3.99, 0.9 * spectra_law.edge(factors)):
-    assert spectra_law.cumulative(x, factors) == pytest.approx(integral(lambda x: 1.0, factors, x), rel=1e-7)
+  for x in (1e-20, 1e-6, 0.1, 1.0, 3.99, 0.9 * law.edge(factors)):
+    assert law.cumulative(x, factors) == pytest.approx(integral(lambda x: 1.0, factors, x), rel=1e-7)
 
 
 @pytest.mark.parametrize('factors', ALL)
 def test_quantiles_are_the_inverse(factors):
   share = np.array([1e-6, 0.01, 0.5, 0.99, 1 - 1e-6])
-  np.testing.assert_allclose(spectra_law.cumulative(spectra_law.quantile(share, factors), factors), share, rtol=1e-9)
+  np.testing.assert_allclose(law.cumulative(law.quantile(share, factors), factors), share, rtol=1e-9)
 
 
 @pytest.mark.parametrize('factors', ALL)
 def test_towards_zero_it_diverges_as_a_power(factors):
-  slope = np.diff(np.log(spectra_law.density(np.array([1e-30, 1e-28]), factors))) / np.log(100)
+  slope = np.diff(np.log(law.density(np.array([1e-30, 1e-28]), factors))) / np.log(100)
   assert slope == pytest.approx(-factors / (factors + 1), abs=1e-4)
 
 
 def test_where_the_laws_end():
-  assert [round(spectra_law.edge(factors), 2) for factors in range(1, 6)] == [4, 6.75, 9.48, 12.21, 14.93]
+  assert [round(law.edge(factors), 2) for factors in range(1, 6)] == [4, 6.75, 9.48, 12.21, 14.93]
   for factors in ALL:
-    end = spectra_law.edge(factors)
-    assert spectra_law.density([-1.0, 0.0, end, 1e9], factors).tolist() == [0, 0, 0, 0]
-    assert spectra_law.cumulative([-1.0, 0.0, end, 1e9], factors).tolist() == [0, 0, 1, 1]
-    assert spectra_law.density(end * (1 - 1e-9), factors) > 0.99e-5 * spectra_law.density(end * (1 - 1e-3), factors)
+    end = law.edge(factors)
+    assert law.density([-1.0, 0.0, end, 1e9], factors).tolist() == [0, 0, 0, 0]
+    assert law.cumulative([-1.0, 0.0, end, 1e9], factors).tolist() == [0, 0, 1, 1]
+    assert law.density(end * (1 - 1e-9), factors) > 0.99e-5 * law.density(end * (1 - 1e-3), factors)
 
 
 def test_products_of_three_matrices_of_400():
   """papers.md, (f): median 0.151 in one draw, where the law has 0.155; the largest 8.9, where it ends at 9.48."""
   squares = spectra.draw(3, 400, 0)
-  assert spectra_law.quantile(0.5, 3) == pytest.approx(0.155, abs=5e-4)
+  assert law.quantile(0.5, 3) == pytest.approx(0.155, abs=5e-4)
   assert np.median(squares) == pytest.approx(0.155, rel=0.1)
   assert 8 < squares[-1] < 10.2
   for share in (0.1, 0.25, 0.75, 0.9):
-    assert np.quantile(squares, share) == pytest.approx(float(spectra_law.quantile(share, 3)), rel=0.15)
+    assert np.quantile(squares, share) == pytest.approx(float(law.quantile(share, 3)), rel=0.15)
 
 
 @pytest.mark.parametrize('factors', [1, 2, 4, 8])
@@ -101,7 +102,7 @@ def test_another_law_is_far_away():
 
 def test_the_distance_of_few_values_by_hand():
   """Values at the law's 1/4 and 1/2: the share of values jumps from 1/2 to 1 where the law has 1/2."""
-  assert spectra.distance(spectra_law.quantile(np.array([0.5, 0.25]), 3), 3) == pytest.approx(0.5)
+  assert spectra.distance(law.quantile(np.array([0.5, 0.25]), 3), 3) == pytest.approx(0.5)
   assert spectra.distance(np.array([1e9]), 3) == pytest.approx(1)
 
 

@@ -9,8 +9,9 @@ import pytest
 from probing import method, some_images, wide
 from random_variables import random_variables
 
-from zeroinit.probes import toys, variance
-from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2
+from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2
+from zeroinit.probes import variance
+from zeroinit.probes.variance import toys
 
 
 class Reference:

@@ -11,7 +11,7 @@ import optax
 
 from configs import digits
 from zeroinit.methods import METHODS
-from zeroinit.resnet import WideResNet
+from zeroinit.networks.resnet import WideResNet
 
 LABELS = jnp.array([0, 1, 2, 2, 1, 0], jnp.int32)
 

@@ -11,7 +11,7 @@ import imagenet_copies
 import numpy as np
 import pytest
 
-from zeroinit import processes, watch
+from zeroinit.system import processes, watch
 
 STEPS = 20
 
@@ -49,7 +49,8 @@ def records(workdir):
 
 
 def losses(workdir, steps):
-  return np.array([[record[name] for name in ('train_cross_entropy', 'test_loss')] for record in records(workdir)
+  names = 'train_cross_entropy', 'test_cross_entropy'
+  return np.array([[record[name] for name in names] for record in records(workdir)
                    if record['step'] in steps])
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from tests import parsers
 from tests.mutations import MARKUP, WORDS
-from zeroinit.errors import UserError, one_line
 from zeroinit.report import page
+from zeroinit.system.errors import UserError, one_line
 
 pytest.importorskip('submitit', reason='needs submitit: pip install -e ".[slurm]"')
-slurm, tpu = parsers.slurm, parsers.command('launch.tpu')
+slurm, tpu = parsers.slurm, parsers.command('zeroinit.launch.tpu')
 
 HOSTILE = (*WORDS, '-x', '--', "it's", 'a  b', '"', '\\', '`touch evil`', '$(touch evil)', '; touch evil',
            'a\n#SBATCH --x', '~', '*', '{a,b}', '&& touch evil', '<!--', '</title>', '</script>', '&lt;', "' onload='x",
@@ -139,7 +139,7 @@ def test_a_tpu_host_gets_the_words_that_were_meant(says_its_words, tmp_path_fact
   with said(tpu, _DIRECTORY=directory, _PYTHON=str(says_its_words), _ZONE=zone, _INSTALL=False, _PROJECT=None), \
       said(parsers.begin, KEEP_CHECKPOINTS=False):
     work, = tpu.commands('slice', study)
-  expected = ['-m', 'zeroinit.worker', f'--workdir={workdir}', '--distributed']
+  expected = ['-m', 'zeroinit.studies.worker', f'--workdir={workdir}', '--distributed']
   for shell in ('sh', 'bash'):
     assert words_in(shell, work[6].removeprefix('--command='), here) == expected
   assert work[8] == f'--zone={zone}'

@@ -19,12 +19,14 @@ import cifar10_copies
 import command
 import pytest
 
+from zeroinit.__main__ import LISTS, parsed
+
 ROOT = command.ROOT
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 BY_CI = (ROOT / '.ci' / 'run').read_text()
 NO_COMMANDS = ('x = shortcut(x)', 'configs/    ')  # how those indented blocks begin that are no commands
 OF_OTHERS = ('tensorboard --logdir=runs', 'mkdocs serve')  # what comes with a package that we do not make
-INLINE = r'`((?:python -m|pip install|pytest|ruff|mkdocs|tensorboard|srun --)[^`]*)`'
+INLINE = r'`((?:python -m|zeroinit (?:train|study|slurm|tpu|work|report|probe)\b|pip install|pytest|ruff|mkdocs|tensorboard|srun --)[^`]*)`'
 PLACEHOLDERS = {'HOST:PORT': 'localhost:1234', '--process=I': '--process=0', 'gs://BUCKET': 'gs://bucket'}
 
 
@@ -62,7 +64,10 @@ def words_of(line):
     line = line.replace(placeholder, value)
   words = shlex.split(line)
   if words[0] == 'srun':
-    words = words[words.index('python'):]
+    words = words[words.index('zeroinit'):]
+  if words[0] == 'zeroinit' and words[1:] not in [[listed] for listed in LISTS]:
+    module, rest = parsed(words[1:])
+    return [module, *rest]
   return words[2:] if words[:2] == ['python', '-m'] else None
 
 
@@ -96,11 +101,11 @@ def test_every_command_is_known_and_its_flags_exist(surroundings):
     words = words_of(line)
     if words:
       # --list does all but train; a word that is no flag is what a command complains about last, after its config.
-      ours[line] = words + (['--list', '--seeds=1'] if words[0].startswith('launch.') else ['here'])
+      ours[line] = words + (['--list', '--seeds=1'] if words[0].startswith('zeroinit.launch.') else ['here'])
     elif line.startswith('pip install'):
       assert_installs(line)
     else:
-      assert line in OF_OTHERS or re.search(rf'\b{re.escape(line)}\b|{re.escape(line)}$', BY_CI, re.MULTILINE), (
+      assert line in OF_OTHERS or line.removeprefix('zeroinit ') in LISTS or re.search(rf'\b{re.escape(line)}\b|{re.escape(line)}$', BY_CI, re.MULTILINE), (
           f'{", ".join(pages)}: no test knows how to run {line!r}')
   assert len(ours) > 30  # that the pages have been read at all
   answer = python(surroundings, ROOT / 'tests' / 'forked.py', input=json.dumps(list(ours.values())))
@@ -122,12 +127,13 @@ def assert_installs(line):
 # What makes a command small. Later flags replace earlier ones.
 SMALL = {
     'zeroinit.main': '--config.batch_size=32 --config.epochs=1 --config.evaluations=1 --config.tensorboard=false',
-    'launch.local': '--seeds=1 --set=epochs=0.3 --set=evaluations=1 --set=learning_rate=2^-5 --set=depth=10 --slots=1',
-    'zeroinit.probes.variance': '--batch=16 --draws=1',
-    'zeroinit.probes.gradients': '--batch=4 --draws=1 --depths=10',
+    'zeroinit.launch.local': '--seeds=1 --set=epochs=0.3 --set=evaluations=1 --set=learning_rate=2^-5 --set=depth=10 '
+                             '--slots=1',
+    'zeroinit.probes.variance': '--batch_size=16 --draws=1',
+    'zeroinit.probes.gradients': '--batch_size=4 --draws=1 --depths=10',
     'zeroinit.probes.depth': '--epochs=0.05 --draws=1 --depths=10',
     'zeroinit.probes.stability': '--length=4 --width=4 --depths=10 --methods=none',
-    'zeroinit.probes.channels': '--batch=8 --draws=1 --updates=0 --methods=none',
+    'zeroinit.probes.channels': '--batch_size=8 --draws=1 --updates=0 --methods=none',
     'zeroinit.probes.divergence': '--points=2 --methods=none --config.learning_rate=8 --layers=4',
     'zeroinit.probes.landscape': '--updates=0 --points=2 --methods=none --config.batch_size=8',
     'zeroinit.probes.covariate_shift': '--updates=0 --methods=none',
@@ -195,7 +201,7 @@ def test_what_a_page_runs(page, surroundings, first_run):
 
 
 def test_every_file_is_in_the_map():
-  """The README names every file of the package, but those inside the folders of data, probes and report."""
+  """The README names every room of the package."""
   text = (ROOT / 'README.md').read_text()
   for path in (ROOT / 'zeroinit').iterdir():
     if path.name not in ('__init__.py', '__pycache__'):

@@ -22,15 +22,17 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from zeroinit import claims, json_files, objects, studies
-from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
 from zeroinit.report import figures, findings, groups, header, live, page, tables, write_report
 from zeroinit.report.findings import santurkar
 from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
 from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
 from zeroinit.report.published import OURS, SOURCES, published
-from zeroinit.selection import Choice, Score
+from zeroinit.runs import locks
+from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.studies.selection import Choice, Score
+from zeroinit.system import json_files, objects
+from zeroinit.system.errors import UserError
 
 # 15 values whose best 12 are the integers 4 ... 15 (3 worst first), in units that the tests choose.
 FIFTEEN = tuple(range(1, 16))
@@ -42,8 +44,8 @@ def make_study(workdir, name='table1', outcome=None, axes=None, methods=None, **
   outcome: cell -> (test accuracy, training loss), None where it diverged, or 'missing'; None: no cell has finished.
   fields: of every result.json.
   """
-  pairs, document = studies.named_study(name)
-  return fill(studies.begin(workdir, name, document, studies.expand(pairs, axes, methods)), outcome, **fields)
+  pairs, document = sweeps.named_study(name)
+  return fill(manifest.begin(workdir, name, document, sweeps.expand(pairs, axes, methods)), outcome, **fields)
 
 
 def fill(study, outcome, **fields):
@@ -75,7 +77,7 @@ def accuracy_table(study):
 
 def one_group(method, network, batch_size=64, l2=True, dataset='cifar10'):
   fields = {'batch_size': batch_size, 'weight_decay': 5e-4 if l2 else 0.0, 'learning_rate': 0.1, 'seed': 0}
-  cell = studies.Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 200.0, 0.0, 0.0)
+  cell = cells.Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 200.0, 0.0, 0.0)
   return groups.Group((cell,), {}, {})
 
 
@@ -247,9 +249,9 @@ def test_top5_is_that_of_the_chosen_run(tmp_path):
   config, cells = 'configs/imagenet.py:ghost_norm,v2', []
   for i, rate in enumerate((0.25, 0.5, 1.0)):
     fields = {'batch_size': 256, 'weight_decay': 1e-4, 'epochs': 90.0, 'learning_rate': rate, 'seed': 0}
-    cells.append(studies.Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields,
+    cells.append(cells.Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields,
                               '', 'paper', 90.0, 0.0, 0.0))
-  study = studies.begin(tmp_path, 'table4', 'ImageNet', cells)
+  study = manifest.begin(tmp_path, 'table4', 'ImageNet', cells)
   for cell, top1, top5 in zip(cells, (0.70, 0.75, 0.74), (0.90, 0.92, 0.93), strict=True):
     fill(dataclasses.replace(study, cells=(cell,)), lambda _, top1=top1: (top1, 2.0), test_top5_accuracy=top5)
   found = row(accuracy_table(study))
@@ -480,8 +482,8 @@ def test_settings_that_a_claim_cannot_tell_apart_are_not_judged(tmp_path):
 def test_a_study_of_ones_own_has_no_claims(tmp_path):
   (tmp_path / 'mine.py').write_text('from configs.digits import get_config\n\n\ndef sweep():\n'
                                     '  """My sweep."""\n  for width in (1, 2):\n    yield {"width": width}\n')
-  pairs, document = studies.own_study(str(tmp_path / 'mine.py'))
-  fill(studies.begin(tmp_path / 'study', 'mine', document, studies.expand(pairs)), lambda cell: (0.9, 0.2))
+  pairs, document = sweeps.own_study(str(tmp_path / 'mine.py'))
+  fill(manifest.begin(tmp_path / 'study', 'mine', document, sweeps.expand(pairs)), lambda cell: (0.9, 0.2))
   shown = write_report(tmp_path / 'study')
   assert shown.startswith('mine: My sweep.')
   assert 'What must come out' not in (tmp_path / 'study' / 'report.md').read_text()
@@ -564,7 +566,7 @@ def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
   assert not refreshes(read) and 'the same command goes on' in read.text
   cell = next(cell for cell in study.cells if cell.identity not in study.results())
   objects.make_directory(study.directory(cell))
-  with claims.claim(study.directory(cell)):
+  with locks.lock(study.directory(cell)):
     read = written(live=False)  # asked for by hand, and somebody is: 24 cells of 40, by one worker
     assert refreshes(read) and re.search(r'1 running, 0 failed; about \d+:\d+(:\d+)? left', read.text)
 
@@ -661,7 +663,7 @@ document.body.replaceChildren(JSON.stringify({said, tip: all('.says', slider.par
 @pytest.mark.skipif(not shutil.which('chromium'), reason='needs Chromium')
 def test_in_a_browser_tables_sort_and_figures_speak(tmp_path):
   make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2), axes={'seed': [0]})
-  image, = figures.draw(groups.gather(studies.load_study(tmp_path)))[:1]
+  image, = figures.draw(groups.gather(manifest.load_study(tmp_path)))[:1]
   rows = tuple((f'row {i}', text) for i, text in enumerate(('9 of 15', '', '10 of 15', 'none', '2^-1', '-3')))
   text = page.html('', [page.Table('', ('a', 'b'), rows), image])
   text = re.sub('<meta http-equiv="Content-Security-Policy".*', '', text).replace('</script>', f'{ACTS}</script>')
@@ -676,9 +678,9 @@ def test_in_a_browser_tables_sort_and_figures_speak(tmp_path):
 
 def test_whatever_a_user_writes_is_escaped(tmp_path):
   bad = '<script>alert(1)</script>|[x](y)'
-  pairs, _ = studies.named_study('digits')
-  cells = [dataclasses.replace(cell, method=f'none({bad})') for cell in studies.expand(pairs)]
-  study = studies.begin(tmp_path, bad, bad, cells)
+  pairs, _ = sweeps.named_study('digits')
+  cells = [dataclasses.replace(cell, method=f'none({bad})') for cell in sweeps.expand(pairs)]
+  study = manifest.begin(tmp_path, bad, bad, cells)
   fill(study, lambda cell: (0.9, 0.2) if cell.learning_rate < 0.5 else 'missing', data=bad)
   study.fail(study.cells[4], bad)
   write_report(tmp_path)

@@ -11,10 +11,11 @@ from jax import lax
 from jax.extend.core import jaxprs_in_params
 from random_variables import random_variables
 
-from zeroinit import compiling, layers
-from zeroinit.errors import UserError
 from zeroinit.methods import METHODS, Method
-from zeroinit.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet, alphas
+from zeroinit.networks import layers
+from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet, alphas
+from zeroinit.system import compiling
+from zeroinit.system.errors import UserError
 
 WITH_GRADIENTS = {'classifier_init': 'lecun'}  # of all layers, at the start
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from zeroinit.selection import choose, kept, learnt, score, status
+from zeroinit.runs.ending import learnt, status
+from zeroinit.studies.selection import choose, kept, score
 
 
 def test_how_many_are_kept():

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit import resident, step
-from zeroinit.batches import draw, standardize
-from zeroinit.config import base_config
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
-from zeroinit.optimizer import Plateau, plateau_factor, sgd
-from zeroinit.recipe import make_recipe
+from zeroinit.training import resident, step
+from zeroinit.training.batches import draw, standardize
+from zeroinit.training.config import base_config
+from zeroinit.training.optimizer import Plateau, plateau_factor, sgd
+from zeroinit.training.recipe import make_recipe
 
 DATA = digits.load()
 TRAIN = (DATA.train_images, DATA.train_labels)

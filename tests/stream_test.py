@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zeroinit import loader, step, stream
-from zeroinit.config import base_config
 from zeroinit.data import StreamedDataset
-from zeroinit.errors import UserError
-from zeroinit.recipe import make_recipe
+from zeroinit.data.reading import loader
+from zeroinit.system.errors import UserError
+from zeroinit.training import step, stream
+from zeroinit.training.config import base_config
+from zeroinit.training.recipe import make_recipe
 
 
 class Pictures:

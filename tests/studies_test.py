@@ -9,32 +9,32 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.begin import ASSUMED_FLOPS, _axis
-from zeroinit import studies
-from zeroinit.errors import UserError
+from zeroinit.launch.begin import ASSUMED_FLOPS, _axis
 from zeroinit.methods import METHODS
+from zeroinit.networks.resnet import WideResNet
 from zeroinit.report.groups import beyond_the_edge, gather
-from zeroinit.resnet import WideResNet
+from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.system.errors import UserError
 
-RUNS = {'digits': 40, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025, 'figure1': 1800,
+RUNS = {'digits': 40, 'rates': 150, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025, 'figure1': 1800,
         'figure3': 2475, 'table4': 75, 'table5': 60, 'schedules': 420,
         'bjorck_figure1': 30, 'santurkar_figure1': 12, 'santurkar_figure2': 9}
 
 
 def expand(name, **options):
-  return studies.expand(studies.named_study(name)[0], **options)
+  return sweeps.expand(sweeps.named_study(name)[0], **options)
 
 
-@pytest.mark.parametrize('name', studies.names())
+@pytest.mark.parametrize('name', sweeps.names())
 def test_every_study_says_what_it_is_and_how_much(name):
-  generator, document = studies.named_study(name)
+  generator, document = sweeps.named_study(name)
   assert len(list(generator)) == RUNS[name]
   assert f'{RUNS[name]:,} runs' in document
 
 
 @pytest.mark.parametrize('name', [name for name in RUNS if name != 'digits'])
 def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
-  _, document = studies.named_study(name)
+  _, document = sweeps.named_study(name)
   said = float(re.search(r'([\d.,]+) GPU-hours', document)[1].replace(',', ''))
   assert said == pytest.approx(sum(cell.flop for cell in expand(name)) / ASSUMED_FLOPS / 3600, rel=0.02)
 
@@ -63,9 +63,9 @@ def test_figures_1_and_3_share_their_runs_without_batch_statistics():
 
 
 def test_the_identity_is_of_the_settings_however_they_are_written():
-  one = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'depth': 16})
-  two = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'data_dir': '/elsewhere'})
-  three = studies.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'momentum': 0.8})
+  one = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'depth': 16})
+  two = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'data_dir': '/elsewhere'})
+  three = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'momentum': 0.8})
   assert one.identity == two.identity != three.identity and one.program != three.program
 
 
@@ -97,11 +97,11 @@ def test_an_axis_that_some_methods_only_have_leaves_none_out():
 def test_a_field_that_some_runs_name_is_a_setting_of_all():
   runs = [('configs/digits.py:none', {'learning_rate': 0.1, 'momentum': 0.9}),
           ('configs/digits.py:none', {'learning_rate': 0.2})]
-  assert len({cell.setting for cell in studies.expand(runs)}) == 1
+  assert len({cell.setting for cell in sweeps.expand(runs)}) == 1
 
 
 def test_equal_methods_have_one_identity_however_they_are_written():
-  cells = [studies.make_cell('configs/digits.py:none', {'method.alpha': alpha}) for alpha in (0, 0.0)]
+  cells = [cells.make_cell('configs/digits.py:none', {'method.alpha': alpha}) for alpha in (0, 0.0)]
   assert cells[0].identity == cells[1].identity
 
 
@@ -115,7 +115,7 @@ def test_flags_name_axes():
 
 def test_a_study_grows_but_does_not_change(tmp_path):
   few, many = expand('digits', axes={'seed': [0]}), expand('digits', axes={'seed': [0, 1]})
-  begin = lambda cells, name='digits': studies.begin(tmp_path / 'study', name, 'About it.', cells)
+  begin = lambda cells, name='digits': manifest.begin(tmp_path / 'study', name, 'About it.', cells)
   assert len(begin(few).cells) == 40
   grown = begin(many)
   assert len(grown.cells) == 80
@@ -125,25 +125,25 @@ def test_a_study_grows_but_does_not_change(tmp_path):
     begin(expand('digits', axes={'epochs': [1]}))
   with pytest.raises(UserError, match='holds study digits, and this is table1'):
     begin(many, 'table1')
-  again = studies.load_study(tmp_path / 'study')
+  again = manifest.load_study(tmp_path / 'study')
   assert [cell.identity for cell in again.cells] == [cell.identity for cell in grown.cells]
   assert again.document == 'About it.'
-  manifest = json.loads((tmp_path / 'study' / 'manifest.json').read_text())
-  assert [cell['index'] for cell in manifest['cells']] == list(range(80))
+  written = json.loads((tmp_path / 'study' / 'manifest.json').read_text())
+  assert [cell['index'] for cell in written['cells']] == list(range(80))
 
 
 def test_more_seeds_after_more_rates(tmp_path):
   few = expand('digits', axes={'seed': [0]})
-  study = studies.begin(tmp_path / 'study', 'digits', '', few)
-  grown = studies.extended([few[0]], [2.0**-9])
-  study = studies.begin(study.workdir, 'digits', '', [*study.cells, *grown])
-  assert len(studies.begin(study.workdir, 'digits', '', expand('digits', axes={'seed': [0, 1]})).cells) == 81
+  study = manifest.begin(tmp_path / 'study', 'digits', '', few)
+  grown = cells.extended([few[0]], [2.0**-9])
+  study = manifest.begin(study.workdir, 'digits', '', [*study.cells, *grown])
+  assert len(manifest.begin(study.workdir, 'digits', '', expand('digits', axes={'seed': [0, 1]})).cells) == 81
 
 
 def test_a_config_file_that_has_changed_is_noticed(tmp_path):
   file = tmp_path / 'mine.py'
   file.write_text('from configs.digits import get_config\n')
-  study = studies.begin(tmp_path / 'study', 'mine', '', [studies.make_cell(f'{file}:none', {})])
+  study = manifest.begin(tmp_path / 'study', 'mine', '', [cells.make_cell(f'{file}:none', {})])
   assert study.cells[0].load_config().method.name == 'none'
   file.write_text('import configs.digits\ndef get_config(method):\n  config = configs.digits.get_config(method)\n'
                   '  config.width = 2\n  return config\n')
@@ -152,7 +152,7 @@ def test_a_config_file_that_has_changed_is_noticed(tmp_path):
 
 
 OWN = """
-from zeroinit.config import base_config
+from zeroinit.training.config import base_config
 from zeroinit.methods import METHODS, Method
 METHODS['mine'] = Method(alpha=0.25)
 
@@ -175,8 +175,8 @@ def test_a_study_of_ones_own_with_a_method_of_ones_own(tmp_path, monkeypatch, sw
   file = tmp_path / 'own.py'
   file.write_text(OWN + sweep)
   try:
-    runs, document = studies.own_study(str(file))
-    cells = studies.expand(runs)
+    runs, document = sweeps.own_study(str(file))
+    cells = sweeps.expand(runs)
     assert document == 'Mine.'
     assert [(cell.method, cell.learning_rate) for cell in cells] == [('mine', 0.1), ('mine', 0.2)]
   finally:
@@ -205,7 +205,7 @@ def finish(study, accuracy):
 
 
 def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
-  study = studies.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none', 'zeroinit'],
+  study = manifest.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none', 'zeroinit'],
                                                                 axes={'depth': [16], 'seed': [0, 1]}))
   best_at = {'none': 2.0**-10, 'zeroinit': 2.0**-2}
   accuracy = lambda cell: 0.9 / (1 + abs(cell.learning_rate / best_at[cell.method] - 1))
@@ -216,12 +216,12 @@ def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
     if not grown:
       break
     added += [(cell.method, cell.learning_rate, cell.seed) for cell in grown]
-    study = studies.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
+    study = manifest.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
   assert added == [('none', 2.0**-i, seed) for i in (9, 10, 11) for seed in (0, 1)]
 
 
 def test_a_method_that_never_trains_is_not_searched_for_ever(tmp_path):
-  study = studies.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none'], axes={'depth': [100]}))
+  study = manifest.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none'], axes={'depth': [100]}))
   finish(study, lambda cell: 0.1 if cell.learning_rate < 0.1 else None)
   assert beyond_the_edge(gather(study)) == []
 
@@ -238,7 +238,7 @@ def test_what_is_wrong_in_a_file_of_ones_own_is_one_line(tmp_path, text, expecte
   file = tmp_path / 'broken.py'
   file.write_text(text)
   with pytest.raises(UserError, match=f'broken.py.*{expected}'):
-    studies.expand(studies.own_study(str(file))[0])
+    sweeps.expand(sweeps.own_study(str(file))[0])
 
 
 MISTAKES = [
@@ -246,7 +246,7 @@ MISTAKES = [
     ('--study=digits --workdir=W --set=method.name=none', 'no field method.name'),
     ('', 'say which study'),
     ('--study=table1 --config=my.py --workdir=W', 'say which study'),
-    ('--study=tabel1 --workdir=W', "no study 'tabel1' in configs/studies.py; there are: digits, table1"),
+    ('--study=tabel1 --workdir=W', "no study 'tabel1' in zeroinit/studies/named.py; there are: digits, table1"),
     ('--study=digits', '--workdir'),
     ('--study=digits --workdir=W --methods=dropuot', 'the study has no method dropuot; it has: none, batch_norm'),
     ('--study=digits --workdir=W --set=lerning_rate=1', "no field lerning_rate; did you mean 'learning_rate'?"),
@@ -263,13 +263,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize('line, expected', MISTAKES, ids=[line for line, _ in MISTAKES])
 def test_mistakes(tmp_path, line, expected):
-  code, _, errors = command.run('launch.local', *line.replace('=W', f'={tmp_path}/study').split())
+  code, _, errors = command.run('zeroinit.launch.local', *line.replace('=W', f'={tmp_path}/study').split())
   assert code not in (0, None) and expected in errors and 'Traceback' not in errors, errors
   assert not (tmp_path / 'study').exists()
 
 
 def test_the_list_ends_with_the_number_of_cells():
-  code, output, errors = command.run('launch.local', '--study=digits', '--list')
+  code, output, errors = command.run('zeroinit.launch.local', '--study=digits', '--list')
   assert code == 0, errors
   assert output.splitlines()[-1] == '40 cells' and 'training images' in output
   assert 'zeroinit' in output and 'learning_rate 0.0625' in output

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from zeroinit import runs, train
-from zeroinit.batches import standardize
-from zeroinit.config import base_config
 from zeroinit.data import digits
-from zeroinit.errors import UserError
+from zeroinit.runs import run_directory, train
+from zeroinit.system.errors import UserError
+from zeroinit.training.batches import standardize
+from zeroinit.training.config import base_config
 
 TIMINGS = ('seconds', 'images_per_second')
 # All kinds of state at once: running statistics, multipliers and dropout, in scanned and single blocks.
@@ -51,7 +51,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
               'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 12.0, 'seed': 7},
               'device': '1 x cpu'}
   assert expected == {name: result[name] for name in expected}
-  for name in ('test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2', 'seconds'):
+  for name in ('test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2', 'seconds'):
     assert isinstance(result[name], float), name
   assert result['train_loss'] == pytest.approx(result['train_cross_entropy'] + result['train_l2'])
   assert {'threads', 'versions', 'git_revision'} <= result.keys()
@@ -59,7 +59,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
 
   records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   assert [record['step'] for record in records] == [round(264 * i / 20) for i in range(1, 21)]
-  assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_loss',
+  assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_cross_entropy',
           'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
   assert len(records[-1]['alpha']) == 6
   assert records[-1]['learning_rate'] == 2**-4 / 1024
@@ -71,7 +71,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
 
 
 def test_the_result_is_what_the_checkpoint_computes(uninterrupted):
-  net, variables = runs.load(uninterrupted[0])
+  net, variables = run_directory.load(uninterrupted[0])
   assert {type(leaf) for leaf in jax.tree.leaves(variables)} == {np.ndarray}
   dataset = digits.load()
   images = standardize(dataset.test_images, digits.MEAN, digits.STD)
@@ -209,12 +209,12 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, fir
     patch.setattr(train._Training, '_evaluate', lambda training: training.stop_signals.append(signal.SIGTERM))
     with pytest.raises(train.Stopped):
       train.train(config, tmp_path / 'run')
-  _, before = runs.load(tmp_path / 'run')
+  _, before = run_directory.load(tmp_path / 'run')
   on(then)
   result = train.train(config, tmp_path / 'run')
   assert result['status'] == 'done' and result['device'] == f'{then} x cpu'
-  assert [record['step'] for record in runs.Run(tmp_path / 'run').records] == [11, 22, 33, 44]
-  _, after = runs.load(tmp_path / 'run')
+  assert [record['step'] for record in run_directory.Run(tmp_path / 'run').records] == [11, 22, 33, 44]
+  _, after = run_directory.load(tmp_path / 'run')
   assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
 
 
@@ -257,6 +257,6 @@ def test_real_cifar10_is_learned(real_cifar10, tmp_path, cache):
   flags = ('--config=configs/cifar10.py:ghost_norm', f'--config.data_dir={real_cifar10}', '--config.depth=10',
            '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
   result = result_of(tmp_path / 'run', cache, *flags)
-  losses = [record['train_cross_entropy'] for record in runs.Run(tmp_path / 'run').records]
+  losses = [record['train_cross_entropy'] for record in run_directory.Run(tmp_path / 'run').records]
   assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
   assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)

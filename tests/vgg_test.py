@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zeroinit.errors import UserError
 from zeroinit.methods import METHODS
-from zeroinit.vgg import VGG
+from zeroinit.networks.vgg import VGG
+from zeroinit.system.errors import UserError
 
 
 def variables_of(net, size=32):

@@ -9,16 +9,16 @@ import time
 import command
 import pytest
 
-from zeroinit import studies
+from zeroinit.studies import cells, manifest, sweeps
 
-OUTCOME = ('status', 'steps', 'test_accuracy', 'test_loss', 'train_loss', 'train_cross_entropy', 'train_l2')
+OUTCOME = ('status', 'steps', 'test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2')
 
 
 def begin(workdir, methods=('none', 'zeroinit'), rates=(2.0**-6, 2.0**-4, 2.0**-2), **axes):
   """A study of small runs."""
   axes = {'depth': [10], 'learning_rate': list(rates), 'epochs': [0.5], 'evaluations': [2], **axes}
-  cells = studies.expand(studies.named_study('digits')[0], axes, methods)
-  return studies.begin(workdir, 'digits', 'Small.', cells)
+  cells = sweeps.expand(sweeps.named_study('digits')[0], axes, methods)
+  return manifest.begin(workdir, 'digits', 'Small.', cells)
 
 
 def outcomes(study):
@@ -27,7 +27,7 @@ def outcomes(study):
 
 def claims_of(study):
   """{identity: what its claims say, in order}"""
-  paths = {cell.identity: sorted((study.directory(cell) / 'claims').glob('[0-9]*'), key=lambda path: int(path.name))
+  paths = {cell.identity: sorted((study.directory(cell) / 'locks').glob('[0-9]*'), key=lambda path: int(path.name))
            for cell in study.cells}
   return {identity: [json.loads(path.read_text()) for path in of] for identity, of in paths.items()}
 
@@ -41,7 +41,7 @@ def cache(tmp_path_factory):
 def alone(tmp_path_factory):
   """A study that one worker did, and what the worker said."""
   study = begin(tmp_path_factory.mktemp('alone') / 'study')
-  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}')
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}')
   assert code == 0, errors
   return study, output
 
@@ -57,16 +57,16 @@ def test_every_cell_is_done_and_each_program_compiled_once(alone):
 def test_another_worker_finds_nothing_to_do(alone):
   study, _ = alone
   before = outcomes(study)
-  code, output, _ = command.run('zeroinit.worker', f'--workdir={study.workdir}')
+  code, output, _ = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}')
   assert code == 0 and '0 done here' in output
   assert outcomes(study) == before
 
 
 def test_a_later_worker_takes_programs_from_disk(alone):
   study, _ = alone
-  grown = studies.begin(study.workdir, study.name, study.document,
+  grown = manifest.begin(study.workdir, study.name, study.document,
                         [*study.cells, *begin(study.workdir.parent / 'other', rates=[2.0**-5]).cells])
-  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', '--keep_checkpoints')
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--keep_checkpoints')
   assert code == 0 and '2 done here, 0 training programs compiled and 2 taken from disk' in output, errors
   assert len(grown.results()) == 8
   assert len(list(study.workdir.glob('cells/*/checkpoints'))) == 2
@@ -74,7 +74,7 @@ def test_a_later_worker_takes_programs_from_disk(alone):
 
 def test_only_the_cells_it_is_given(tmp_path, cache):
   study = begin(tmp_path / 'study')
-  code, _, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', '--cells=1,4-5', cache=cache)
+  code, _, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--cells=1,4-5', cache=cache)
   assert code == 0, errors
   assert set(study.results()) == {study.cells[i].identity for i in (1, 4, 5)}
 
@@ -86,14 +86,14 @@ def test_mistakes(tmp_path, flags, expected):
   if '=S' in flags:
     begin(tmp_path / 'study')
   flags = flags.replace('=W', f'={tmp_path}/nothing').replace('=S', f'={tmp_path}/study')
-  code, _, errors = command.run('zeroinit.worker', *flags.split())
+  code, _, errors = command.run('zeroinit.studies.worker', *flags.split())
   assert code not in (0, None) and expected in errors and 'Traceback' not in errors
 
 
 def test_a_missing_data_set_stops_the_study_with_one_line(tmp_path):
-  cells = studies.expand(studies.named_study('table1')[0], {'data_dir': [str(tmp_path)]}, ['none'])
-  studies.begin(tmp_path / 'study', 'table1', '', cells)
-  code, _, errors = command.run('zeroinit.worker', f'--workdir={tmp_path}/study')
+  cells = sweeps.expand(sweeps.named_study('table1')[0], {'data_dir': [str(tmp_path)]}, ['none'])
+  manifest.begin(tmp_path / 'study', 'table1', '', cells)
+  code, _, errors = command.run('zeroinit.studies.worker', f'--workdir={tmp_path}/study')
   assert code == 2 and 'Traceback' not in errors and str(tmp_path) in errors
 
 
@@ -104,8 +104,8 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
                   'def get_config(method):\n'
                   '  return configs.digits.get_config(method)\n')
   overrides = {'depth': 10, 'epochs': 0.5}
-  cells = [studies.make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
-  study = studies.begin(tmp_path / 'study', 'mine', '', cells)
+  cells = [cells.make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
+  study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
   copy = study.files / 'mine.py'
   copy.write_text('import configs.digits\n'
                   'from zeroinit import train\n'
@@ -116,14 +116,14 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
                   'train._Training._evaluate = evaluate\n'
                   'def get_config(method):\n'
                   '  return configs.digits.get_config(method)\n')
-  code, output, errors = command.run('zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
   assert code == 0 and 'cell 0 failed' in output, errors
   assert study.failures() == {cells[0].identity: 'MemoryError: RESOURCE_EXHAUSTED: 1 TB'}
   assert set(study.results()) == {cells[1].identity}
 
 
 def launch(study, workers, cache):
-  return [command.start('zeroinit.worker', f'--workdir={study.workdir}', cache=cache) for _ in range(workers)]
+  return [command.start('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache) for _ in range(workers)]
 
 
 @pytest.mark.slow
@@ -152,13 +152,13 @@ def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
 
 def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
   study = begin(tmp_path / 'study', methods=['none'], epochs=[2000.0])
-  worker = command.start('zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
+  worker = command.start('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
   while 'compiled in' not in worker.stdout.readline():  # it trains
     assert worker.poll() is None
   worker.terminate()
   _, errors = worker.communicate(timeout=120)
   assert worker.returncode == 143, errors
-  claim = next(iter(study.workdir.glob('cells/*/claims/0')))
+  claim = next(iter(study.workdir.glob('cells/*/locks/0')))
   assert json.loads(claim.read_text())['released'] is True
 
 
@@ -166,7 +166,7 @@ def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
 def test_four_processes_work_as_one(tmp_path, alone, cache):
   """As the hosts of a TPU pod do, through the same entry point."""
   study = begin(tmp_path / 'study')
-  workers = command.start_together(4, 'zeroinit.worker', f'--workdir={study.workdir}', cache=cache)
+  workers = command.start_together(4, 'zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
   for i, worker in enumerate(workers):
     output, errors = worker.communicate(timeout=600)
     assert worker.returncode == 0, errors

@@ -14,8 +14,9 @@ import traceback
 import jax
 from absl import app, flags, logging
 
-from zeroinit import __version__, processes, watch
-from zeroinit.errors import UserError, first_line, one_line, suggestion
+from zeroinit import __version__
+from zeroinit.system import processes, watch
+from zeroinit.system.errors import UserError, first_line, one_line, suggestion
 
 MISTAKE = 2  # exit code
 WIDEST = 120  # columns of --help
@@ -152,7 +153,7 @@ def _raised_in(error, file):
 def _parse(argv):
   """absl's parsing of the command line, with every failure as a UserError."""
   try:
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS([_located(word, before) for word, before in zip(argv, ['', *argv], strict=False)])
     if 'config' in flags.FLAGS:
       hasattr(flags.FLAGS.config, 'lock')  # a missing file is an error only once somebody looks
   except (UserError, BrokenPipeError):  # such as of `--help | head`
@@ -166,11 +167,21 @@ def _parse(argv):
   return rest
 
 
+def _located(word, before):
+  """A word of the command line; where it is a config by name, by its file, since others ask for that."""
+  from zeroinit.training.config_files import located  # not needed by every command
+
+  if before in ('--config', '-config') and not word.startswith('-'):
+    return located(word)
+  flag, equals, config = word.partition('=')
+  return f'{flag}={located(config)}' if flag in ('--config', '-config') and equals else word
+
+
 def _what_went_wrong(error):
   """One line about an exception that came out of parsing flags or loading a config file."""
   text = str(error.args[0]) if error.args else type(error).__name__
   if 'as a ConfigDict' in text:
-    return 'config.method is a group of fields; a method is chosen with --config=FILE.py:METHOD'
+    return 'config.method is a group of fields; a method is chosen with --config=CONFIG:METHOD'
   if isinstance(error, SyntaxError):
     return f'{error.filename}:{error.lineno}: {error.msg}'
   if isinstance(error, OSError):
@@ -188,13 +199,14 @@ def _what_went_wrong(error):
   if 'Traceback' in text:  # of the error that came out of the file, as text
     return f'the config file fails: {last}'
   where = traceback.extract_tb(error.__traceback__)[-1]
-  elsewhere = '; run it from the top of the checkout' if getattr(error, 'name', None) == 'configs' else ''
+  elsewhere = ("; the configs that come with zeroinit are loaded with zeroinit.load_config('digits:METHOD')"
+               if getattr(error, 'name', None) == 'configs' else '')
   return f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}{elsewhere}'
 
 
 def _flag_near(name):
   """As `suggestion`, for what is no flag: another flag, or the way to set the field of the config that it names."""
-  from zeroinit.config import base_config  # not needed otherwise
+  from zeroinit.training.config import base_config  # not needed otherwise
 
   if name in base_config('none') and 'set' in flags.FLAGS:
     return f"; did you mean '--set={name}=VALUE'?"

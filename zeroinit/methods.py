@@ -11,8 +11,8 @@ al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604).
 import dataclasses
 import math
 
-from zeroinit.errors import UserError, suggestion
-from zeroinit.references import named, reference, short
+from zeroinit.system.errors import UserError, suggestion
+from zeroinit.system.references import named, reference, short
 
 INVERSE_SQRT_D = 'inverse_sqrt_d'  # alpha = 1/sqrt(d), d the number of residual blocks (not layers)
 FUNCTIONS = ('norm', 'alpha')  # fields that may name a function of one's own

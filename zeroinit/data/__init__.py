@@ -3,7 +3,9 @@
 `load` gives a `Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. The file says
 NUM_CLASSES; TRAIN_EXAMPLES, how many there are when it is complete; IMAGE_SIZE, the height and width of every image, or
 None where it can be chosen; CHANNELS; CROPS, the values of `config.crop` that it knows; and MEAN and STD of each
-channel, in units of the stored uint8.
+channel, in units of the stored uint8. `reading` is what those share that stream from disk.
+
+May import system; knows nothing of who trains on it.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zeroinit.errors import UserError, suggestion
+from zeroinit.system.errors import UserError, suggestion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ class StreamedDataset:
 
 def source(name):
   """The module of the data set of that name. Raises UserError, listing the names, where there is none."""
-  names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith('_')]
+  names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
   if name not in names:
     raise UserError(f'unknown dataset {name!r}; there are: {", ".join(sorted(names))}' + suggestion(name, names))
   return importlib.import_module(f'zeroinit.data.{name}')

@@ -16,8 +16,9 @@ import tarfile
 
 import numpy as np
 
-from zeroinit.data import Dataset, _cache
-from zeroinit.errors import UserError, first_line
+from zeroinit.data import Dataset
+from zeroinit.data.reading import cache as _cache
+from zeroinit.system.errors import UserError, first_line
 
 NUM_CLASSES = 10
 IMAGE_SIZE, CHANNELS = 32, 3

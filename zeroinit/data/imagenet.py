@@ -11,10 +11,10 @@ import resource
 import numpy as np
 from etils import epath
 
-from zeroinit import objects
 from zeroinit.data import StreamedDataset
-from zeroinit.data._tfrecord import TFRecords
-from zeroinit.errors import UserError, first_line
+from zeroinit.data.reading.tfrecord import TFRecords
+from zeroinit.system import objects
+from zeroinit.system.errors import UserError, first_line
 
 NUM_CLASSES = 1000
 IMAGE_SIZE, CHANNELS = None, 3

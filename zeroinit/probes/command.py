@@ -6,22 +6,26 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from zeroinit import command_line, objects, runs, studies
-from zeroinit.config import check, method_label
-from zeroinit.errors import UserError, first_line
+from zeroinit import command_line
 from zeroinit.probes import layers, texts
-from zeroinit.progress import Progress
+from zeroinit.runs import run_directory
+from zeroinit.system import objects
+from zeroinit.system.errors import UserError, first_line
+from zeroinit.system.progress import Progress
+from zeroinit.training import config_files
+from zeroinit.training.config import check, method_label
 
 FLAGS = flags.FLAGS
 
 
 def define():
   """Defines the flags that all probes have. In a function, so that whoever only imports a probe has none."""
-  config_flags.DEFINE_config_file('config', None, 'File with get_config(method), and a method: FILE.py:METHOD.')
+  config_flags.DEFINE_config_file('config', None, 'CONFIG:METHOD, where CONFIG is one of `zeroinit configs`, or your '
+                                  'FILE.py with get_config(method).')
   flags.DEFINE_list('methods', None, 'Rows of METHODS to measure side by side. Default: the method of --config.')
   flags.DEFINE_list('checkpoint', None, "Directories of runs, to measure the newest state of each, by its own config.")
   flags.DEFINE_integer('draws', 1, 'Average over so many draws of weights and images, from --config.seed on.', 1)
-  flags.DEFINE_integer('batch', None, "Images in a batch. Default: the config's batch_size.", 2)
+  flags.DEFINE_integer('batch_size', None, "Images in a batch. Default: the config's batch_size.", 2)
   define_workdir()
 
 
@@ -55,7 +59,8 @@ def run(main):
     except (RuntimeError, MemoryError) as error:
       if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
         raise
-      raise UserError(f'too little memory: use fewer layers, or a smaller --batch ({first_line(error)})') from error
+      raise UserError('too little memory: use fewer layers, or a smaller --batch_size '
+                      f'({first_line(error)})') from error
 
   for module, defined in FLAGS.flags_by_module_dict().items():
     for flag in defined if module.startswith('zeroinit.probes.') else ():
@@ -103,18 +108,18 @@ def subjects(for_gradients=False):
   file, _, argument = (FLAGS['config'].config_filename if FLAGS['config'].present else '').partition(':')
   if not chosen or FLAGS.methods or argument:
     if not file:
-      raise UserError('say whom to measure: --config=FILE.py:METHOD, or --checkpoint=RUN_DIR')
-    others = argument.partition(',')[1:]  # such as ',v2' of configs/imagenet.py:zeroinit,v2
+      raise UserError('say whom to measure: --config=CONFIG:METHOD, or --checkpoint=RUN_DIR')
+    others = argument.partition(',')[1:]  # such as ',v2' of imagenet:zeroinit,v2
     for name in FLAGS.methods or [None]:
       config = FLAGS.config
       if name is not None:
-        config = studies.load_config(f'{file}:{name}{"".join(others)}', _overrides())
+        config = config_files.load_config(f'{file}:{name}{"".join(others)}', _overrides())
       if for_gradients and config.get('classifier_init') == 'zero' and 'classifier_init' not in _overrides():
         config.classifier_init = 'lecun'
       chosen.append(Subject(method_label(config), _prepared(config)))
   elif set(_overrides()) - {'data_dir'}:
     raise UserError(f'--config.{min(set(_overrides()) - {"data_dir"})} changes nothing of a checkpoint, which has the '
-                    'config of its run; leave it out, or name a method to measure as well: --config=FILE.py:METHOD')
+                    'config of its run; leave it out, or name a method to measure as well: --config=CONFIG:METHOD')
   again = {subject.label for subject in chosen if [other.label for other in chosen].count(subject.label) > 1}
   if again:
     raise UserError(f'{", ".join(sorted(again))} would be measured twice under one name; name each once')
@@ -199,7 +204,7 @@ def _run(directory):
   path = objects.absolute(directory) / 'config.json'
   if not path.exists():
     raise UserError(f'{path.parent} is not the directory of a run: it holds no config.json')
-  config = runs.read_config(path)
+  config = run_directory.read_config(path)
   if 'data_dir' in _overrides():  # where the data is now
     config.data_dir = _overrides()['data_dir']
   names = [objects.absolute(other).name for other in FLAGS.checkpoint]
@@ -214,7 +219,7 @@ def _overrides():
 def _prepared(config):
   """The config with the batch of the probe, which is never cut into micro-batches."""
   config = ConfigDict(config.to_dict())
-  config.update(batch_size=FLAGS.batch or config.batch_size, micro_batches=1)
+  config.update(batch_size=FLAGS.batch_size or config.batch_size, micro_batches=1)
   check(config)
   return config
 

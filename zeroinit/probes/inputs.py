@@ -6,8 +6,11 @@ import functools
 import jax
 import numpy as np
 
-from zeroinit import batches, data, environment, loader
-from zeroinit.recipe import make_recipe
+from zeroinit import data
+from zeroinit.data.reading import loader
+from zeroinit.system import environment
+from zeroinit.training import batches
+from zeroinit.training.recipe import make_recipe
 
 
 def recipe_of(config):

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from zeroinit import compiling
-from zeroinit.config import method_of
-from zeroinit.errors import UserError
-from zeroinit.layers import kernel_initializer, normalize
 from zeroinit.methods import Method
-from zeroinit.probes import memory, training, writing
+from zeroinit.networks.layers import kernel_initializer, normalize
+from zeroinit.probes import memory, snapshots, writing
+from zeroinit.system import compiling
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import method_of
 
 FLAGS = flags.FLAGS
 
@@ -92,7 +92,7 @@ def descend(net, rate, seed, examples, updates):
 def _descended(net, variables, batch, rate, updates):
   """The parameters after so many updates."""
   def update(_, params):
-    gradient = jax.grad(lambda params: training.loss(net, variables | {'params': params}, *batch))(params)
+    gradient = jax.grad(lambda params: snapshots.loss(net, variables | {'params': params}, *batch))(params)
     return jax.tree.map(lambda w, g: w - rate * g, params, gradient)
 
   return jax.lax.fori_loop(0, updates, update, variables['params'])
@@ -119,17 +119,17 @@ def settings(configs, nets):
       'dataset': 'Gaussian inputs'}
 
 
-def prepared(subject, updates, states_of=training.states):
-  """`training.prepared`, of whichever network the flags choose; of the linear one, snapshots are those of `descend`."""
+def prepared(subject, updates, states_of=snapshots.states):
+  """`snapshots.prepared`, of whichever network the flags choose; of the linear one, its snapshots are of `descend`."""
   if FLAGS.network == 'own':
-    return training.prepared(subject, updates, states_of)
+    return snapshots.prepared(subject, updates, states_of)
   if subject.checkpoint:
     raise UserError('--network=deep_linear begins at its initialization: leave out --checkpoint')
   net = DeepLinear(method_of(subject.config), FLAGS.linear_depth, FLAGS.linear_width)
   memory.need(net.title, 5 * memory.parameter_bytes(net, (net.width,)))
 
-  def snapshots(index):
+  def of_draw(index):
     config = subject.draw(index)
     return descend(net, config.learning_rate, config.seed, config.batch_size, updates)
 
-  return net, snapshots
+  return net, of_draw

@@ -5,7 +5,7 @@ import os
 import jax
 import numpy as np
 
-from zeroinit.errors import UserError
+from zeroinit.system.errors import UserError
 
 
 def need(title, size):
@@ -16,7 +16,7 @@ def need(title, size):
     there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
   if there is not None and size > there:
     raise UserError(f'{title} needs about {size / 1e9:,.0f} GB, and there are {there / 1e9:,.0f} GB of memory: use '
-                    'fewer layers, a narrower network, or a smaller --batch')
+                    'fewer layers, a narrower network, or a smaller --batch_size')
 
 
 def need_to_train(config, recipe):

@@ -1,6 +1,6 @@
 """One page of all probes: what was measured in a directory and those below it.
 
-  python -m zeroinit.probes.page --workdir=DIR
+  zeroinit probe page --workdir=DIR
 
 Writes probes.html, which needs no other file and can be followed without the papers: every probe says what it
 measures, its equation, what to expect, and how to read its picture. Exit codes: 0, or 2 for a mistake in the command or
@@ -17,9 +17,10 @@ import PIL.Image
 from absl import flags
 
 import zeroinit.probes
-from zeroinit import command_line, json_files, objects
-from zeroinit.errors import UserError, first_line
+from zeroinit import command_line
 from zeroinit.report import page
+from zeroinit.system import json_files, objects
+from zeroinit.system.errors import UserError, first_line
 
 # In which a reader should meet them; other probes follow.
 ORDER = ('variance', 'gradients', 'channels', 'depth', 'stability', 'landscape', 'covariate_shift', 'divergence',
@@ -54,8 +55,8 @@ def write_page(workdir):
     if made:
       of_probes.setdefault(made['probe'], []).append((path, made))
   if not of_probes:
-    raise UserError(f'{workdir} holds nothing that a probe has measured; first: python -m zeroinit.probes.variance '
-                    f'--config=FILE.py:METHOD --workdir={workdir}')
+    raise UserError(f'{workdir} holds nothing that a probe has measured; first: zeroinit probe variance '
+                    f'CONFIG:METHOD --workdir={workdir}')
   blocks = []
   for probe in sorted(of_probes, key=lambda probe: (probe not in ORDER, ORDER.index(probe) if probe in ORDER else 0)):
     module = _module(probe, of_probes[probe][0][0])

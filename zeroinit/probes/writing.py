@@ -10,10 +10,11 @@ import matplotlib
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line, environment, json_files, objects
+from zeroinit import command_line
 from zeroinit.probes import inputs
-from zeroinit.recipe import image_shape
 from zeroinit.report.figures import STYLE
+from zeroinit.system import environment, json_files, objects
+from zeroinit.training.recipe import image_shape
 
 FLAGS = flags.FLAGS
 

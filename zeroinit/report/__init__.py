@@ -1,5 +1,7 @@
 """The report of a study: what came out, beside what the papers published.
 
+May import studies and what is below it; measures nothing itself.
+
     groups.py     cells and results -> settings, and what the paper's rule chooses in each     <- read this first
     published.py  the papers' numbers, and which of our settings each belongs to
     header.py     the title, which says what stands between the numbers and the papers', what was run, and how far
@@ -15,9 +17,10 @@ import shlex
 import threading
 import time
 
-from zeroinit import objects, studies
 from zeroinit.report import curves, figures, findings, header, page, records, tables
 from zeroinit.report.groups import gather, has_edge
+from zeroinit.studies import manifest
+from zeroinit.system import objects
 
 LISTED = 20  # missing cells that are named; the rest is counted
 WRITING = 0.05  # of the time, at most, is spent on rewriting the report of a running study
@@ -56,7 +59,7 @@ def live(workdir):
 
 def watch(workdir):
   """Writes the report of a study anew until every cell has a result or has failed. Raises as `write_report`."""
-  while not gather(studies.load_study(workdir)).over:
+  while not gather(manifest.load_study(workdir)).over:
     write_report(workdir, live=True)
     time.sleep(header.REFRESH_SECONDS)
 
@@ -74,7 +77,7 @@ def write_report(workdir, live=False):
   Raises:
     UserError: there is no study, a file of it is damaged, or the directory cannot be written.
   """
-  gathered = gather(studies.load_study(workdir))
+  gathered = gather(manifest.load_study(workdir))
   study = gathered.study
   title = header.title(gathered)
   results = tables.results(gathered)

@@ -1,11 +1,11 @@
 """Writes the report of a study: tables, figures and the papers' claims, ours beside theirs.
 
-  python -m zeroinit.report --workdir=runs/table1
-  python -m zeroinit.report --workdir=runs/table1 --watch
+  zeroinit report --workdir=runs/table1
+  zeroinit report --workdir=runs/table1 --watch
 
 It may be asked for at any time, also while the study is running, and says what is missing; with --watch it is written
-anew until the study is over, and report.html, open in a browser, follows. (launch.local does so by itself.) Into the
-workdir go report.md, report.html (one file that needs nothing else), report_*.png, results.csv (a row per cell) and
+anew until the study is over, and report.html, open in a browser, follows. (`zeroinit study` does so by itself.) Into
+the workdir go report.md, report.html (one file that needs nothing else), report_*.png, results.csv (a row per cell) and
 summary.csv (a row per setting and metric). Exit codes: 0, or 2 for a mistake in the command or its surroundings.
 """
 

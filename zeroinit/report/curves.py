@@ -4,9 +4,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from zeroinit import runs
 from zeroinit.report.figures import STYLE, image_of, label, look_of, say
 from zeroinit.report.groups import ACCURACY, varying
+from zeroinit.runs import run_directory
 
 LINES = 12  # at most
 
@@ -52,7 +52,7 @@ def _curve(study, cell):
 
   Without a row where the run is of an earlier version, which did not write down the training accuracy.
   """
-  records = runs.Run(study.directory(cell)).records
+  records = run_directory.Run(study.directory(cell)).records
   if not all('train_accuracy' in record for record in records):
     return np.array([])
   return np.array([[record['step'] / records[-1]['step'], record['train_accuracy'], record['test_accuracy']]

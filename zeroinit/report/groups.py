@@ -3,8 +3,11 @@
 import dataclasses
 import math
 
-from zeroinit import data, selection
-from zeroinit.studies import TUNED_OVER, Cell, Study, extended
+from zeroinit import data
+from zeroinit.runs import ending
+from zeroinit.studies import selection
+from zeroinit.studies.cells import TUNED_OVER, Cell, extended
+from zeroinit.studies.manifest import Study
 
 ACCURACY, LOSS = METRICS = tuple(selection.BETTER)
 SHORT = {ACCURACY: 'accuracy', LOSS: 'loss'}
@@ -69,8 +72,8 @@ class Group:
     return self.ended('at chance')
 
   def ended(self, status):
-    """How many runs ended like that, see `selection.status`."""
-    return sum(selection.status(result) == status for result in self.results.values())
+    """How many runs ended like that, see `ending.status`."""
+    return sum(ending.status(result) == status for result in self.results.values())
 
   @property
   def learns(self):
@@ -179,7 +182,7 @@ def _group(cells, results):
         result = there[cell.identity]
         value = None if result['status'] == 'diverged' else result[metric]
         values.setdefault(cell.learning_rate, []).append(value)
-        at_chance.setdefault(cell.learning_rate, []).append(selection.status(result) == 'at chance')
+        at_chance.setdefault(cell.learning_rate, []).append(ending.status(result) == 'at chance')
     choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES,
                                        at_chance={rate: sum(ended) for rate, ended in at_chance.items()})
   return Group(tuple(cells), there, choices)

@@ -5,12 +5,12 @@ import math
 import re
 import time
 
-from zeroinit import selection
-from zeroinit.optimizer import about_rates
-from zeroinit.progress import duration
-from zeroinit.protocol import PROTOCOLS
 from zeroinit.report import page
 from zeroinit.report.published import PUBLISHED_SEEDS
+from zeroinit.runs import ending
+from zeroinit.system.progress import duration
+from zeroinit.training.optimizer import about_rates
+from zeroinit.training.protocol import PROTOCOLS
 
 REFRESH_SECONDS = 20.0  # of the page of a running study
 
@@ -50,7 +50,7 @@ def departures(gathered):
 def what_was_run(gathered):
   """One paragraph: how many cells, on what, with which versions, and how long it took."""
   results, total = list(gathered.results.values()), len(gathered.study.cells)
-  ended = collections.Counter(map(selection.status, results))
+  ended = collections.Counter(map(ending.status, results))
   failed = len(gathered.failures)
   counts = (f'{len(results)} of {total} cells have finished: {ended["done"]} done, {ended["at chance"]} at chance, '
             f'{ended["diverged"]} diverged, '

@@ -1,20 +1,20 @@
 """The results as CSV: a row per cell, and a row per setting and metric.
 
-Accuracies are fractions. Of the losses train_loss includes L2; test_loss and train_cross_entropy do not.
+Accuracies are fractions. Of the losses train_loss includes L2; test_cross_entropy and train_cross_entropy do not.
 """
 
 import csv
 import io
 import math
 
-from zeroinit import selection
 from zeroinit.report.groups import METRICS
 from zeroinit.report.published import published
 from zeroinit.report.tables import difference, units
+from zeroinit.runs import ending
 
-OF_A_RUN = ('test_accuracy', 'test_top5_accuracy', 'test_loss', 'train_accuracy', 'train_loss', 'train_cross_entropy',
-            'train_l2', 'last_quarter_cross_entropy', 'gradient_norm', 'best_test_accuracy', 'steps', 'seconds',
-            'protocol', 'data', 'device', 'threads', 'git_revision')
+OF_A_RUN = ('test_accuracy', 'test_top5_accuracy', 'test_cross_entropy', 'train_accuracy', 'train_loss',
+            'train_cross_entropy', 'train_l2', 'last_quarter_cross_entropy', 'gradient_norm', 'best_test_accuracy',
+            'steps', 'seconds', 'protocol', 'data', 'device', 'threads', 'git_revision')
 OF_A_SETTING = ('metric', 'mean', 'std', 'kept', 'runs', 'learning_rate', 'within', 'edge', 'largest_stable_rate',
                 'diverged', 'at_chance', 'finished', 'cells', 'published', 'published_std', 'published_learning_rate',
                 'published_table', 'difference', 'standard_errors')
@@ -30,7 +30,7 @@ def of_cells(gathered):
     status = 'failed' if cell.identity in gathered.failures else 'missing'
     result = gathered.results.get(cell.identity, {'status': status})
     rows.append({'index': index, 'identity': cell.identity, 'dataset': cell.dataset, 'method': cell.method,
-                 'network': cell.network, **cell.fields, 'status': selection.status(result),
+                 'network': cell.network, **cell.fields, 'status': ending.status(result),
                  **{name: result.get(name) for name in OF_A_RUN}, 'message': gathered.failures.get(cell.identity)})
   return _csv(columns, rows)
 

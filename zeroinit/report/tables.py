@@ -6,7 +6,8 @@ import math
 from zeroinit.report import header, page
 from zeroinit.report.groups import ACCURACY, LOSS, varying
 from zeroinit.report.published import PUBLISHED_KEPT, published
-from zeroinit.selection import LEARNT, kept
+from zeroinit.runs.ending import LEARNT
+from zeroinit.studies.selection import kept
 
 COLUMNS = {
     'published': 'ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444. On CIFAR-10 they give the best 12 '

@@ -1,0 +1,133 @@
+"""A cell is one run of a study: what it is, and by what it is known from others."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+
+from zeroinit import data
+from zeroinit.networks import own
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import check, compared_fields, method_label, method_of
+from zeroinit.training.config_files import load_config, split
+from zeroinit.training.protocol import protocol
+from zeroinit.training.recipe import image_shape, network, schedule
+
+# Inputs of a compiled program: cells that differ in nothing else share one. What differs otherwise is a setting, and
+# the learning rate is tuned for each setting apart.
+TUNED_OVER = ('learning_rate', 'seed')
+ALWAYS_STATED = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs', 'momentum', 'dampening', 'kernel_init',
+                 'classifier_init')  # by a cell, whatever its study varies
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cell:
+  """One run of a study, as it stands in the manifest.
+
+  Attributes:
+    identity: name of its directory, made from every field of its config: the same run has it in every study.
+    config: the config file, and after a colon its argument.
+    overrides: {field: value}, as flags would give them.
+    method: name of the row and what departs from it.
+    network: its title; dataset: its name, a file of zeroinit/data.
+    fields: {field: value} of the config, those that a table may name.
+    program: what tells its compiled program from others.
+    protocol: 'paper', 'shortened' or 'own', if the data set is whole.
+    whole_epochs: as many as the config file says by itself; with fewer the run is shortened.
+    flop: floating-point operations of its training, counting three forward passes for one update.
+    images: training images, each as often as it is used.
+  """
+
+  identity: str
+  config: str
+  overrides: dict
+  method: str
+  network: str
+  dataset: str
+  fields: dict
+  program: str
+  protocol: str
+  whole_epochs: float
+  flop: float
+  images: float
+
+  @property
+  def learning_rate(self):
+    return self.fields['learning_rate']
+
+  @property
+  def seed(self):
+    return self.fields['seed']
+
+  @property
+  def setting(self):
+    """All that tells this cell's group from others, hashable: cells of one group differ in learning rate and seed."""
+    fields = {'method': self.method, 'network': self.network, **self.fields}
+    return tuple((name, value) for name, value in fields.items() if name not in TUNED_OVER)
+
+  def load_config(self, files=None):
+    """The run's config.
+
+    files: directory with copies of the config file and of the files of functions; None: they are where they were.
+
+    Raises:
+      UserError: the file is gone, or has changed so that it gives another run.
+    """
+    file, argument = split(self.config)
+    if files and (files / os.path.basename(file)).exists():
+      config = load_config(f'{files / os.path.basename(file)}:{argument}', self.overrides)
+      config.method.update(own.moved(config.method, files))
+    else:
+      config = load_config(self.config, self.overrides)
+    if _identity(config) != self.identity:
+      raise UserError(f'{self.config} now describes another run than when the study was begun; use another --workdir')
+    return config
+
+
+def make_cell(config_file, overrides, named=()):
+  """The cell of one run. named: fields that any cell of the study overrides, and every cell therefore states.
+
+  Raises:
+    UserError: the run could not be trained.
+  """
+  config = load_config(config_file, overrides)
+  try:
+    check(config)
+    net, source = network(config), data.source(config.dataset)
+    steps = schedule(config, source.TRAIN_EXAMPLES).steps
+  except UserError as error:
+    raise UserError(f'{config_file} with {overrides}: {error}') from error
+  images = steps * config.batch_size
+  there = compared_fields(config.to_dict())
+  names = dict.fromkeys((*ALWAYS_STATED, *sorted({*named, *overrides}), *TUNED_OVER))
+  fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
+  return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
+              network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
+              protocol=protocol(config, complete=True), whole_epochs=load_config(config_file, {}).epochs,
+              images=images, flop=6.0 * net.multiply_adds(image_shape(config)) * images)
+
+
+def extended(cells, rates):
+  """Cells like those given, one for each of them, at other learning rates; for a grid that must grow."""
+  found = {}
+  for cell in cells:
+    for rate in rates:
+      grown = make_cell(cell.config, {**cell.overrides, 'learning_rate': rate}, cell.fields)
+      found.setdefault(grown.identity, grown)
+  return list(found.values())
+
+
+def _identity(config):
+  """Readable as far as it goes, and unique."""
+  words = (config.method.name, network(config).title, f'b{config.batch_size}', f'r{config.learning_rate:g}',
+           f's{config.seed}', _digest(config))
+  return re.sub(r'[^\w.-]', '-', '_'.join(words))
+
+
+def _digest(config, without=()):
+  method = {'name': config.method.name, **dataclasses.asdict(method_of(config))}
+  code = {name: own.substance(text) for name, text in method.pop('code')}
+  described = {**config.to_dict(), 'method': method | ({'code': code} if code else {})}
+  fields = {name: value for name, value in compared_fields(described).items() if name not in without}
+  return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]

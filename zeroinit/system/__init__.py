@@ -1,0 +1,4 @@
+"""The machine around a run: mistakes, processes, files on disk and gs://, compiled programs, progress.
+
+Knows nothing of networks and training, and imports no other room.
+"""

@@ -1,0 +1,87 @@
+"""Configs by name or file: 'digits', 'cifar10:fixup', 'my_method.py', 'my_method.py:fixup'.
+
+A config file has get_config(argument), which returns a config; the argument, mostly the name of a method, stands after
+the colon. The configs that come with the package lie in configs/ and are named without a path.
+"""
+
+import pathlib
+import re
+
+from ml_collections import ConfigDict
+
+from zeroinit.networks import own
+from zeroinit.system.errors import UserError, first_line, suggestion
+from zeroinit.training.config import compared_fields
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+
+
+def bundled():
+  """{name: path} of the configs that come with the package: within it, or in a checkout beside it."""
+  inside = _PACKAGE / 'configs'
+  folder = inside if inside.exists() else _PACKAGE.parent / 'configs'
+  return {path.stem: str(path) for path in sorted(folder.glob('*.py')) if path.stem != '__init__'}
+
+
+def split(config):
+  """('FILE.py', 'ARGUMENT') of a config by name or file; FILE may be an address such as gs://bucket/mine.py.
+
+  Raises:
+    UserError: it has no path, and there is no such name.
+  """
+  match = re.fullmatch(r'(.*?\.py)(?::(.*))?', config, re.DOTALL)
+  if match:
+    return match[1], match[2] or ''
+  name, _, argument = config.partition(':')
+  if name not in bundled():
+    raise UserError(f'there is no config {name!r}; write the path of a file, FILE.py, or one of: {", ".join(bundled())}'
+                    + suggestion(name, bundled()))
+  return bundled()[name], argument
+
+
+def located(config):
+  """A config by name or file, with the path of its file: 'digits:fixup' -> '/.../configs/digits.py:fixup'."""
+  file, argument = split(config)
+  return f'{file}:{argument}' if argument else file
+
+
+def load_config(config, overrides=None):
+  """The config of a name or file, with {field: value} replaced.
+
+  Raises:
+    UserError: there is none, its file fails, or an override is wrong.
+  """
+  file, argument = split(config)
+  get_config = getattr(load_module(file), 'get_config', None)
+  if get_config is None:
+    raise UserError(f'{file} has no function get_config')
+  with own.users_code(file):
+    made = get_config(*([argument] if argument else []))
+  for name, value in (overrides or {}).items():
+    *groups, field = name.split('.')
+    place = made
+    for group in groups:
+      place = place.get(group) if isinstance(place, ConfigDict) else None
+    if not isinstance(place, ConfigDict) or field not in place or name in ('method', 'method.name'):
+      raise UserError(f'{config} has no field {name}'
+                      + suggestion(name, compared_fields(made.to_dict())))
+    try:
+      place[field] = value
+    except (TypeError, ValueError, OverflowError) as error:
+      raise UserError(f'{config} does not take {name}={value!r}: {first_line(error)}') from error
+  return made
+
+
+def load_module(file):
+  """The Python module in a config file, executed again only where it has changed.
+
+  Raises:
+    UserError: there is none, or it fails.
+  """
+  text = own.read(file)
+  if file not in _modules or _modules[file][0] != text:
+    _modules[file] = text, own.execute(text, file)
+  return _modules[file][1]
+
+
+_modules = {}  # {file: (its text, the module)}

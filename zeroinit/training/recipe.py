@@ -1,0 +1,152 @@
+"""From a config to what a training step is made of: the network, the schedule, and the devices."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from zeroinit import data
+from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
+from zeroinit.networks.vgg import VGG
+from zeroinit.system import processes
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import method_of
+from zeroinit.training.optimizer import Plateau, Schedule, stepwise
+
+
+class DoesNotDivide(UserError):
+  """The devices of several processes do not divide a batch; every one of the processes sees it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """Everything in which one compiled program differs from another. Learning rate and seed are not in it.
+
+  Attributes:
+    net: the network.
+    schedule: the learning rate as a factor on the one that is tuned.
+    batch_size: examples per update, over all devices.
+    micro_batches: parts into which a batch is cut, whose gradients are accumulated.
+    plateau: what else lowers the rate, or None.
+    momentum, dampening, weight_decay, weight_decay_on: see `optimizer`.
+    crop, flip, mean, std: see `batches`.
+    image_shape: (height, width, channels).
+    deterministic: whether a GPU must give the same numbers each time, see `compiling.DETERMINISTIC`.
+    mesh: the devices, on one axis 'data' along which a batch is divided.
+  """
+
+  net: nn.Module
+  schedule: Schedule
+  plateau: Plateau | None
+  batch_size: int
+  micro_batches: int
+  momentum: float
+  dampening: float
+  weight_decay: float
+  weight_decay_on: str
+  crop: str
+  flip: bool
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  image_shape: tuple[int, int, int]
+  deterministic: bool
+  mesh: Mesh
+
+  @property
+  def replicated(self):
+    """The sharding of what every device holds whole."""
+    return NamedSharding(self.mesh, PartitionSpec())
+
+  def divided(self, axis=0):
+    """The sharding of a batch whose examples lie along `axis`."""
+    return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, 'data'))
+
+
+def is_deterministic(recipe, *args, **kwargs):
+  """Of the arguments of a training step or an evaluation, for `compiling.jit`."""
+  return recipe.deterministic
+
+
+def network(config):
+  """The network that a config describes."""
+  shared = {'method': method_of(config), 'num_classes': data.source(config.dataset).NUM_CLASSES,
+            'dtype': {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype], 'remat': config.remat,
+            'kernel_init': config.kernel_init, 'classifier_init': config.classifier_init}
+  match config.network:
+    case 'wide_resnet':
+      return WideResNet(depth=config.depth, width=config.width, **shared)
+    case 'cifar_resnet':
+      return CifarResNet(depth=config.depth, **shared)
+    case 'resnet50_v1':
+      return ResNet50V1(bottleneck_stride=config.bottleneck_stride, **shared)
+    case 'resnet50_v2':
+      return ResNet50V2(bottleneck_stride=config.bottleneck_stride, **shared)
+    case 'vgg':
+      del shared['remat']  # there are no blocks
+      return VGG(**shared)
+
+
+def schedule(config, train_examples):
+  """The learning rate's course over a run on a training set of that size, as a factor."""
+  return stepwise(config.epochs, config.batch_size, train_examples,
+                  config.first_drop, config.drop_every, config.drop_by)
+
+
+def _plateau(config, train_examples):
+  return Plateau(config.plateau_epochs, train_examples // config.batch_size, config.drop_by) \
+      if config.plateau_epochs else None
+
+
+def try_functions(recipe):
+  """Builds a network with functions of one's own, without computing: before a run is begun with what cannot work.
+
+  Raises:
+    UserError: such a function fails, or returns what it must not.
+  """
+  if not recipe.net.method.functions:
+    return
+
+  def build(key):
+    images = jnp.zeros((recipe.batch_size // recipe.micro_batches, *recipe.image_shape))
+    variables = recipe.net.init(key, images[:1], train=False)
+    return recipe.net.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
+
+  jax.eval_shape(build, jax.random.key(0))
+
+
+def image_shape(config):
+  """(height, width, channels) of what the network sees."""
+  source = data.source(config.dataset)
+  size = config.image_size or source.IMAGE_SIZE
+  return size, size, source.CHANNELS
+
+
+def make_recipe(config, train_examples, devices=None):
+  """The recipe that a config describes, for a training set of that size.
+
+  A (micro-)batch that the device count does not divide uses the largest number of devices that divides it.
+  devices: those to use; default all.
+
+  Raises:
+    DoesNotDivide: that would leave out devices where several processes train together.
+  """
+  devices = devices or jax.devices()
+  micro_batch = config.batch_size // config.micro_batches
+  used = next(n for n in range(len(devices), 0, -1) if micro_batch % n == 0)
+  if used < len(devices) and processes.count() > 1:
+    raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a (micro-)batch of '
+                        f'{micro_batch}; use another batch_size or micro_batches, or fewer processes')
+  source = data.source(config.dataset)
+  return Recipe(
+      net=network(config),
+      schedule=schedule(config, train_examples), plateau=_plateau(config, train_examples),
+      batch_size=config.batch_size, micro_batches=config.micro_batches,
+      momentum=config.momentum, dampening=config.dampening,
+      weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
+      crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),
+      deterministic=config.deterministic,
+      # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
+      mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))
