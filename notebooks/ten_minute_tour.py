@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -161,8 +163,8 @@ display(Markdown('\n'.join(rows)))
 # %% [markdown]
 # Without normalization depth 100 does not train at this rate. One multiplier per block, started at zero, is enough.
 #
-# How far have the multipliers gone? A run is a directory, and `zeroinit.load` gives its network back. **The figure** shows
-# every `alpha` along depth after training. They take both signs, and all stay well below 1.
+# How far have the multipliers gone? A run is a directory, and `zeroinit.load` gives its network back. **The figure**
+# shows every `alpha` along depth after training. They take both signs, and all stay well below 1.
 
 # %%
 _, trained = load(directory / 'zeroinit')
