@@ -87,6 +87,7 @@ import jax
 import treescope
 from IPython.display import Image, display
 
+import zeroinit
 from zeroinit import report
 from zeroinit.report.groups import beyond_the_edge, gather
 from zeroinit.studies import manifest, sweeps, worker
@@ -100,7 +101,7 @@ print(jax.devices())
 # Click to unfold: the first block of the second stage. Its `alpha` must be a vector with one number for each channel.
 
 # %%
-config = load_config('my_method.py:layer_scale')
+config = zeroinit.load_config('my_method.py:layer_scale')
 net = network(config)
 images = jax.numpy.zeros((1, *image_shape(config)))
 params = jax.jit(lambda key: net.init(key, images, train=False))(jax.random.key(0))['params']

@@ -16,7 +16,7 @@ from zeroinit.report.groups import beyond_the_edge, gather
 from zeroinit.studies import cells, manifest, sweeps
 from zeroinit.system.errors import UserError
 
-RUNS = {'digits': 40, 'rates': 150, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025,
+RUNS = {'digits': 40, 'rates': 105, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025,
         'figure1': 1800, 'figure3': 2475, 'table4': 75, 'table5': 60, 'schedules': 420,
         'bjorck_figure1': 30, 'santurkar_figure1': 12, 'santurkar_figure2': 9}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from zeroinit.data import digits
-from zeroinit.runs import run_directory, train
+from zeroinit.runs import ending, run_directory, train
 from zeroinit.system.errors import UserError
 from zeroinit.training.batches import standardize
 from zeroinit.training.config import base_config
@@ -216,6 +216,22 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, fir
   assert [record['step'] for record in run_directory.Run(tmp_path / 'run').records] == [11, 22, 33, 44]
   _, after = run_directory.load(tmp_path / 'run')
   assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
+
+
+def test_a_dead_network_has_not_diverged_and_has_not_learnt(tmp_path, capsys):
+  """Its features are 0, whatever the image: each of three blocks makes them 1e-30 times as large."""
+  dead = small_config(epochs=2.0, weight_decay=0.0)
+  dead.method.merge_scale = 1e-30
+  result = train.train(dead, tmp_path / 'dead')
+  assert result['status'] == 'done' and result['classes'] == 10
+  assert result['last_quarter_cross_entropy'] == pytest.approx(np.log(10), rel=1e-6)
+  assert ending.status(result) == 'at chance'
+  assert 'at chance after 44 steps' in capsys.readouterr().out
+  alive = train.train(small_config('zeroinit_no_dropout', epochs=6.0, learning_rate=1.0), tmp_path / 'alive')
+  assert ending.status(alive) == 'done'
+  records = [json.loads(line) for line in (tmp_path / 'alive' / 'metrics.jsonl').read_text().splitlines()]
+  late = [record['train_cross_entropy'] for record in records if record['epoch'] > 4.5]
+  assert min(late) < alive['last_quarter_cross_entropy'] < max(late)
 
 
 def test_weights_that_overflow_in_the_last_update_are_divergence(tmp_path):

@@ -8,11 +8,11 @@ ours. ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444, BJ is Bj
 import dataclasses
 
 from zeroinit.report import page
-from zeroinit.report.findings import batch_size, bjorck, depth, digits, imagenet, santurkar, schedules, table1
+from zeroinit.report.findings import batch_size, bjorck, depth, digits, imagenet, rates, santurkar, schedules, table1
 from zeroinit.report.findings.judging import complete_settings, judge
 from zeroinit.report.published import PUBLISHED_SEEDS
 
-PARTS = (digits, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar)
+PARTS = (digits, rates, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar)
 CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items()}
 
 

@@ -13,7 +13,7 @@ HOLDS, FAILS, TOO_FEW = 'holds', 'fails', 'too few runs'
 class Setting(typing.NamedTuple):
   """What a claim tells settings apart by. l2: whether the loss has an L2 term; drop_by: of the schedule.
 
-  epochs only matter where a study has several lengths; None otherwise.
+  epochs, width and start (how kernels and classifier start) only matter where a study has several; None otherwise.
   """
 
   method: str
@@ -22,6 +22,8 @@ class Setting(typing.NamedTuple):
   l2: bool
   drop_by: float = 2.0
   epochs: float | None = None
+  width: int | None = None
+  start: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +42,15 @@ def complete_settings(groups, least_kept=1):
 
   least_kept: runs that must be kept at the best rate; one of a paper's 15 says nothing about small differences.
   """
-  settings, lengths = {}, {group.fields['epochs'] for group in groups}
+  settings = {}
+  told_apart = {'epochs': lambda group: group.fields['epochs'], 'width': lambda group: group.fields['width'],
+                'start': lambda group: (group.fields['kernel_init'], group.fields['classifier_init'])}
+  for name, of in list(told_apart.items()):
+    if len(set(map(of, groups))) < 2:
+      told_apart[name] = lambda group: None
   for group in groups:
     setting = Setting(group.row, group.fields.get('depth'), group.fields['batch_size'], group.l2,
-                      group.fields.get('drop_by', 2.0), group.fields['epochs'] if len(lengths) > 1 else None)
+                      group.fields.get('drop_by', 2.0), **{name: of(group) for name, of in told_apart.items()})
     if setting in settings:
       settings[setting] = 'is in the study more than once'
     elif not group.complete:
@@ -65,13 +72,14 @@ def judge(claim, settings):
   return Finding(says, HOLDS if holds else FAILS, numbers)
 
 
-def choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0, epochs=None):
+def choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0, epochs=None, width=None,
+           start=None):
   """The Choice of the one complete setting like this; depth and batch_size of None mean whichever it has."""
-  asked = Setting(method, depth, batch_size, l2, drop_by, epochs)
+  asked = Setting(method, depth, batch_size, l2, drop_by, epochs, width, start)
   found = [choices for setting, choices in settings.items()
            if all(want is None or want == has for want, has in zip(asked, setting, strict=True))]
   says = ', '.join([method] + [f'{name.replace("_", " ")} {want}' for name, want in asked._asdict().items()
-                               if name in ('depth', 'batch_size', 'epochs') and want]
+                               if name in ('depth', 'batch_size', 'epochs', 'width', 'start') and want]
                    + ([] if l2 else ['no L2']) + ([] if drop_by == 2 else [f'drops by {drop_by:g}']))
   if len(found) > 1:
     raise CannotJudge(f'several settings are {says}')
