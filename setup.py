@@ -50,6 +50,6 @@ setup(
         'tf': ['tensorflow-cpu>=2.19'],
         'slurm': ['submitit>=1.5.3'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.30', 'ruff>=0.12'],
-        'notebook': ['ipykernel>=6.29', 'jupyterlab>=4', 'jupytext>=1.17', 'nbmake>=1.5.5', 'treescope>=0.1.9'],
+        'notebook': ['ipykernel>=6.29', 'jupyterlab>=4', 'jupytext>=1.17', 'nbclient>=0.10', 'treescope>=0.1.9'],
     },
 )

@@ -2,10 +2,14 @@
 
 import os
 import pathlib
+import signal
 
 # Before jax is imported. The tests compile much and run little, so the compiler need not try hard.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0 ' + os.environ.get('XLA_FLAGS', '')
+
+# A shell that starts pytest in the background has it ignore Ctrl-C, and every command that it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import pytest

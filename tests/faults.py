@@ -408,8 +408,8 @@ class Harness:
   def stale_claim(self):
     """A run whose last holder, on another machine, is silent is taken over after a minute."""
     workdir = self._partly()
-    claims = workdir / 'locks'
-    (claims / str(len(list(claims.iterdir())))).write_text(json.dumps(
+    locks = workdir / 'locks'
+    (locks / str(len(list(locks.iterdir())))).write_text(json.dumps(
         {'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'started': 1, 'claim': 'gone', 'beat': 3}))
     said = self.complete(workdir)
     if 'was working on this: waiting for a sign of life, 60 s at most' not in said:
@@ -534,12 +534,12 @@ def workers(study):
 def holders(study):
   """{process number: cell} of the live workers that hold a cell."""
   alive, found = set(workers(study)), {}
-  for claims in pathlib.Path(study).glob('cells/*/claims'):
-    numbered = [path for path in claims.iterdir() if path.name.isdigit()]
+  for locks in pathlib.Path(study).glob('cells/*/locks'):
+    numbered = [path for path in locks.iterdir() if path.name.isdigit()]
     if numbered:
       sign = json.loads(max(numbered, key=lambda path: int(path.name)).read_text())
       if not sign.get('released') and sign['process'] in alive:
-        found[sign['process']] = claims.parent
+        found[sign['process']] = locks.parent
   return found
 
 

@@ -110,7 +110,7 @@ def run(program, *arguments, environment):
 
 @pytest.mark.parametrize('place', ['local', 'gs'])
 def test_of_all_processes_that_create_a_file_one_succeeds(server, tmp_path, place):
-  root = tmp_path if place == 'local' else 'gs://bucket/claims'
+  root = tmp_path if place == 'local' else 'gs://bucket/locks'
   processes = [start(CREATE, root, me, environment=server.environment) for me in range(4)]
   for process in processes:
     assert process.stdout.readline() == 'ready\n'

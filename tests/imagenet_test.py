@@ -200,7 +200,8 @@ def test_from_a_bucket(copies, monkeypatch):
 
 
 def test_it_needs_neither_jax_nor_tensorflow(copies):
-  program = ('import sys; from zeroinit import loader; from zeroinit.data import imagenet; import numpy as np; '
+  program = ('import sys; from zeroinit.data import imagenet; from zeroinit.data.reading import loader; '
+             'import numpy as np; '
              f'data = imagenet.load({str(copies["array_record"])!r}); '
              'rows = np.arange(4); '
              'next(loader.test_batches(data.test, batch_size=4, rows=rows, size=32, num_classes=1000, workers=1)); '

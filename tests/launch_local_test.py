@@ -29,10 +29,10 @@ def test_a_study_from_the_command_to_the_report(tmp_path):
   compiled = sum(map(int, re.findall(r'(\d+) training programs compiled', said)))
   assert compiled == 2  # one for each method, whoever compiles it
 
-  claims = set(workdir.glob('cells/*/locks/*'))
+  locks = set(workdir.glob('cells/*/locks/*'))
   code, output, errors = command.run('zeroinit.launch.local', *SMALL, f'--workdir={workdir}')
   assert code == 0 and '4 cells, 4 of them done' in output, errors
-  assert set(workdir.glob('cells/*/locks/*')) == claims  # nothing was taken again
+  assert set(workdir.glob('cells/*/locks/*')) == locks  # nothing was taken again
 
 
 @pytest.mark.slow

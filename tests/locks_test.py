@@ -43,7 +43,7 @@ def test_a_run_has_one_holder_at_a_time(directory):
 
 
 def test_what_a_dead_process_of_this_machine_held_is_free_at_once(directory):
-  script = ('import os, sys; from zeroinit import locks; print(os.getpid(), locks._started(os.getpid()))')
+  script = ('import os, sys; from zeroinit.runs import locks; print(os.getpid(), locks._started(os.getpid()))')
   process = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
   number, started = map(int, process.stdout.split())
   sign(directory, machine=locks._machine(), process=number, started=started)

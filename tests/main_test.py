@@ -3,7 +3,7 @@ import command
 
 def test_help_says_what_to_type():
   code, output, errors = command.run('zeroinit.main', '--help')
-  assert 'python -m zeroinit.main --config=configs/digits.py --workdir=runs/first' in output
+  assert 'zeroinit train digits --workdir=runs/first' in output
   assert 'Traceback' not in errors and code == 0
 
 
@@ -13,5 +13,5 @@ def test_the_libraries_are_quiet(tmp_path):
   assert code == 0 and not errors
   assert 'alpha starts at 0 in all 3 blocks' in output
   run = tmp_path / 'run'
-  assert output.splitlines()[-1] == (f'results: {run}/result.json and metrics.jsonl; next: python -m '
-                                     f'zeroinit.probes.variance --checkpoint={run} --workdir={run}/probes')
+  assert output.splitlines()[-1] == (f'results: {run}/result.json and metrics.jsonl; next: zeroinit '
+                                     f'probe variance --checkpoint={run} --workdir={run}/probes')

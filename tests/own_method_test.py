@@ -27,7 +27,8 @@ from zeroinit.probes import gradients, variance
 from zeroinit.probes.variance import laws
 from zeroinit.runs import run_directory
 from zeroinit.runs.train import train
-from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.studies import manifest, sweeps
+from zeroinit.studies.cells import make_cell
 from zeroinit.system.errors import UserError
 from zeroinit.training import config_files
 from zeroinit.training.batches import standardize
@@ -279,7 +280,7 @@ def test_a_study_keeps_its_files_and_grows_but_does_not_change(file, tmp_path):
   file.write_text(FILE.replace('constant(0.5)', 'constant(0.25)'))
   with pytest.raises(UserError, match=r'mine.py has changed since .*study/files/mine.py'):
     begin()
-  assert cells.make_cell(str(file), {}).program != program  # what is compiled is not mixed either
+  assert make_cell(str(file), {}).program != program  # what is compiled is not mixed either
   with pytest.raises(UserError, match='now describes another run'):
     manifest.load_study(study.workdir).cells[0].load_config()
 

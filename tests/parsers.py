@@ -52,6 +52,7 @@ from zeroinit.probes.page import write_page
 from zeroinit.report import write_report
 from zeroinit.runs import checkpoints, locks, run_directory
 from zeroinit.studies import manifest, sweeps
+from zeroinit.studies.cells import make_cell
 from zeroinit.system import json_files, objects
 from zeroinit.system.errors import UserError
 from zeroinit.training.config import base_config, check, compared_fields
@@ -212,7 +213,7 @@ def study_file(given, place):
 
 def _assert_study(cells, place, document=''):
   for cell in cells:
-    assert cells.make_cell(cell.config, cell.overrides).identity == cell.identity
+    assert make_cell(cell.config, cell.overrides).identity == cell.identity
     cell.load_config()
   if cells:
     manifest.begin(place / 'study', 'mine', document, cells)

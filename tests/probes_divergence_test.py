@@ -79,7 +79,7 @@ def test_squares_may_overflow_and_moments_too():
 
 @pytest.fixture(scope='module')
 def diverging():
-  config = small_config(depth=14, learning_rate=0.5)
+  config = small_config(depth=14, learning_rate=5.0)
   return config, snapshots.constant(inputs.recipe_of(config), 30)
 
 

@@ -126,7 +126,7 @@ def test_condition_numbers_grow_with_the_factors():
                         for seed in range(9)]) for factors in (1, 2, 4, 8)]
   assert all(after > 20 * before for before, after in itertools.pairwise(medians))
   for factors, median in zip((1, 2, 4, 8), medians, strict=True):  # the order of magnitude that the law gives
-    assert abs(math.log10(median / spectra.law(factors, 50)['law_condition_number'])) < 1.5
+    assert abs(math.log10(median / spectra.expected(factors, 50)['law_condition_number'])) < 1.5
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from zeroinit.__main__ import LISTS, VERBS, parsed
 ROOT = command.ROOT
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 BY_CI = (ROOT / '.ci' / 'run').read_text()
-NO_COMMANDS = ('x = shortcut(x)', 'configs/    ')  # how those indented blocks begin that are no commands
+NO_COMMANDS = ('x = shortcut(x)', 'zeroinit/\n')  # how those indented blocks begin that are no commands
 OF_OTHERS = ('tensorboard --logdir=runs', 'mkdocs serve')  # what comes with a package that we do not make
 OURS = '|'.join(VERBS)
 INLINE = rf'`((?:python -m|zeroinit (?:{OURS})\b|pip install|pytest|ruff|mkdocs|tensorboard|srun --)[^`]*)`'

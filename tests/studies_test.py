@@ -13,7 +13,8 @@ from zeroinit.launch.begin import ASSUMED_FLOPS, _axis
 from zeroinit.methods import METHODS
 from zeroinit.networks.resnet import WideResNet
 from zeroinit.report.groups import beyond_the_edge, gather
-from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.studies import manifest, sweeps
+from zeroinit.studies.cells import extended, make_cell
 from zeroinit.system.errors import UserError
 
 RUNS = {'digits': 40, 'rates': 105, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025,
@@ -63,9 +64,9 @@ def test_figures_1_and_3_share_their_runs_without_batch_statistics():
 
 
 def test_the_identity_is_of_the_settings_however_they_are_written():
-  one = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'depth': 16})
-  two = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'data_dir': '/elsewhere'})
-  three = cells.make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'momentum': 0.8})
+  one = make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'depth': 16})
+  two = make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'data_dir': '/elsewhere'})
+  three = make_cell('configs/digits.py:zeroinit', {'learning_rate': 0.5, 'momentum': 0.8})
   assert one.identity == two.identity != three.identity and one.program != three.program
 
 
@@ -101,7 +102,7 @@ def test_a_field_that_some_runs_name_is_a_setting_of_all():
 
 
 def test_equal_methods_have_one_identity_however_they_are_written():
-  cells = [cells.make_cell('configs/digits.py:none', {'method.alpha': alpha}) for alpha in (0, 0.0)]
+  cells = [make_cell('configs/digits.py:none', {'method.alpha': alpha}) for alpha in (0, 0.0)]
   assert cells[0].identity == cells[1].identity
 
 
@@ -135,7 +136,7 @@ def test_a_study_grows_but_does_not_change(tmp_path):
 def test_more_seeds_after_more_rates(tmp_path):
   few = expand('digits', axes={'seed': [0]})
   study = manifest.begin(tmp_path / 'study', 'digits', '', few)
-  grown = cells.extended([few[0]], [2.0**-9])
+  grown = extended([few[0]], [2.0**-9])
   study = manifest.begin(study.workdir, 'digits', '', [*study.cells, *grown])
   assert len(manifest.begin(study.workdir, 'digits', '', expand('digits', axes={'seed': [0, 1]})).cells) == 81
 
@@ -143,7 +144,7 @@ def test_more_seeds_after_more_rates(tmp_path):
 def test_a_config_file_that_has_changed_is_noticed(tmp_path):
   file = tmp_path / 'mine.py'
   file.write_text('from configs.digits import get_config\n')
-  study = manifest.begin(tmp_path / 'study', 'mine', '', [cells.make_cell(f'{file}:none', {})])
+  study = manifest.begin(tmp_path / 'study', 'mine', '', [make_cell(f'{file}:none', {})])
   assert study.cells[0].load_config().method.name == 'none'
   file.write_text('import configs.digits\ndef get_config(method):\n  config = configs.digits.get_config(method)\n'
                   '  config.width = 2\n  return config\n')
@@ -193,7 +194,7 @@ def test_the_counted_operations_are_those_of_the_compiled_network(depth, width):
   assert flop / 2 == pytest.approx(net.multiply_adds((32, 32, 3)), rel=0.12)  # XLA leaves out what meets the padding
 
 
-def finish(study, accuracy):
+def finish(study, accuracy, **fields):
   """Results of all cells. accuracy: of a cell, None where it diverges."""
   for cell in study.cells:
     value = accuracy(cell)
@@ -201,13 +202,13 @@ def finish(study, accuracy):
     directory.mkdir(parents=True, exist_ok=True)
     (directory / 'result.json').write_text(json.dumps({
         'status': 'diverged' if value is None else 'done', 'steps': 1, 'test_accuracy': value,
-        'train_loss': None if value is None else 1 - value}))
+        'train_loss': None if value is None else 1 - value} | fields))
 
 
 def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
   study = manifest.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none', 'zeroinit'],
                                                                 axes={'depth': [16], 'seed': [0, 1]}))
-  best_at = {'none': 2.0**-10, 'zeroinit': 2.0**-2}
+  best_at = {'none': 2.0**-6, 'zeroinit': 2.0**-2}
   accuracy = lambda cell: 0.9 / (1 + abs(cell.learning_rate / best_at[cell.method] - 1))
   added = []
   for _ in range(10):
@@ -217,12 +218,12 @@ def test_a_grid_grows_until_the_optimum_is_inside(tmp_path):
       break
     added += [(cell.method, cell.learning_rate, cell.seed) for cell in grown]
     study = manifest.begin(study.workdir, study.name, study.document, [*study.cells, *grown])
-  assert added == [('none', 2.0**-i, seed) for i in (9, 10, 11) for seed in (0, 1)]
+  assert added == [('none', 2.0**-i, seed) for i in (5, 6, 7) for seed in (0, 1)]
 
 
 def test_a_method_that_never_trains_is_not_searched_for_ever(tmp_path):
   study = manifest.begin(tmp_path / 'study', 'digits', '', expand('digits', methods=['none'], axes={'depth': [100]}))
-  finish(study, lambda cell: 0.1 if cell.learning_rate < 0.1 else None)
+  finish(study, lambda cell: 0.1 if cell.learning_rate < 0.1 else None, classes=10, last_quarter_cross_entropy=2.3)
   assert beyond_the_edge(gather(study)) == []
 
 
@@ -246,7 +247,7 @@ MISTAKES = [
     ('--study=digits --workdir=W --set=method.name=none', 'no field method.name'),
     ('', 'say which study'),
     ('--study=table1 --config=my.py --workdir=W', 'say which study'),
-    ('--study=tabel1 --workdir=W', "no study 'tabel1' in zeroinit/studies/named.py; there are: digits, table1"),
+    ('--study=tabel1 --workdir=W', "no study 'tabel1'; there are: digits, rates, table1"),
     ('--study=digits', '--workdir'),
     ('--study=digits --workdir=W --methods=dropuot', 'the study has no method dropuot; it has: none, batch_norm'),
     ('--study=digits --workdir=W --set=lerning_rate=1', "no field lerning_rate; did you mean 'learning_rate'?"),

@@ -46,8 +46,8 @@ def test_what_a_run_leaves_behind(uninterrupted):
   workdir, output = uninterrupted
   result = json.loads((workdir / 'result.json').read_text())
   expected = {'status': 'done', 'method': 'ghost_norm(alpha=0.0, dropout=0.2)', 'depth': 16, 'batch_size': 64,
-              'learning_rate': 2**-4, 'epochs': 12.0, 'steps': 264, 'seed': 7, 'protocol': 'own',
-              'data': 'scikit-learn digits',
+              'learning_rate': 1.0, 'momentum': 0.9, 'dampening': 0.9, 'epochs': 12.0, 'steps': 264, 'seed': 7,
+              'protocol': 'own', 'data': 'scikit-learn digits',
               'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 12.0, 'seed': 7},
               'device': '1 x cpu'}
   assert expected == {name: result[name] for name in expected}
@@ -62,7 +62,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
   assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_cross_entropy',
           'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
   assert len(records[-1]['alpha']) == 6
-  assert records[-1]['learning_rate'] == 2**-4 / 1024
+  assert records[-1]['learning_rate'] == 1 / 1024
   assert json.loads((workdir / 'config.json').read_text())['depth'] == 16
   assert b'final/test_accuracy' in next(workdir.glob('events*')).read_bytes()
 

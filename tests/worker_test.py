@@ -9,7 +9,8 @@ import time
 import command
 import pytest
 
-from zeroinit.studies import cells, manifest, sweeps
+from zeroinit.studies import manifest, sweeps
+from zeroinit.studies.cells import make_cell
 
 OUTCOME = ('status', 'steps', 'test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2')
 
@@ -25,8 +26,8 @@ def outcomes(study):
   return {identity: [result[name] for name in OUTCOME] for identity, result in study.results().items()}
 
 
-def claims_of(study):
-  """{identity: what its claims say, in order}"""
+def locks_of(study):
+  """{identity: what its locks say, in order}"""
   paths = {cell.identity: sorted((study.directory(cell) / 'locks').glob('[0-9]*'), key=lambda path: int(path.name))
            for cell in study.cells}
   return {identity: [json.loads(path.read_text()) for path in of] for identity, of in paths.items()}
@@ -49,7 +50,7 @@ def alone(tmp_path_factory):
 def test_every_cell_is_done_and_each_program_compiled_once(alone):
   study, output = alone
   assert len(study.results()) == 6
-  assert {len(claims) for claims in claims_of(study).values()} == {1}
+  assert {len(locks) for locks in locks_of(study).values()} == {1}
   assert '6 done here, 2 training programs compiled and 0 taken from disk' in output
   assert not list(study.workdir.glob('cells/*/checkpoints'))
 
@@ -104,7 +105,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
                   'def get_config(method):\n'
                   '  return configs.digits.get_config(method)\n')
   overrides = {'depth': 10, 'epochs': 0.5}
-  cells = [cells.make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
+  cells = [make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
   study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
   copy = study.files / 'mine.py'
   copy.write_text('import configs.digits\n'
@@ -145,9 +146,9 @@ def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
     assert worker.returncode in ((0, -signal.SIGKILL) if worker in victims else (0,)), errors
   assert outcomes(study) == outcomes(alone[0])
   dead = {victim.pid for victim in victims}
-  for claims in claims_of(study).values():  # nobody took over from a living worker before it had let go
-    assert all(claim['process'] in dead or claim.get('released') for claim in claims[:-1])
-  print(f'{sum(len(claims) - 1 for claims in claims_of(study).values())} cells taken over')
+  for locks in locks_of(study).values():  # nobody took over from a living worker before it had let go
+    assert all(lock['process'] in dead or lock.get('released') for lock in locks[:-1])
+  print(f'{sum(len(locks) - 1 for locks in locks_of(study).values())} cells taken over')
 
 
 def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
@@ -173,7 +174,7 @@ def test_four_processes_work_as_one(tmp_path, alone, cache):
     assert bool(re.search('6 done here', output)) == (i == 0), output  # the first speaks for all
   results = study.results()
   assert {result['device'] for result in results.values()} == {'4 x cpu'}
-  assert {len(claims) for claims in claims_of(study).values()} == {1}
+  assert {len(locks) for locks in locks_of(study).values()} == {1}
   for identity, outcome in outcomes(alone[0]).items():
     if identity in results and results[identity]['status'] == 'done' and results[identity]['learning_rate'] < 0.1:
       assert results[identity]['train_loss'] == pytest.approx(outcome[OUTCOME.index('train_loss')], rel=1e-4)
