@@ -108,14 +108,25 @@ def broken(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope='module')
+def answers(broken, tmp_path_factory):
+  """{flags: (exit code, what it said, workdir)}"""
+  commands, places = {}, {}
+  for flags, _ in MISTAKES:
+    places[flags] = tmp_path_factory.mktemp('mistake') / 'run'
+    words = flags.replace('DIGITS', '--config=configs/digits.py --workdir=W')
+    words = words.replace('GHOSTS', '--config=configs/digits.py:ghost_norm --workdir=W')
+    words = words.replace('=W', f'={places[flags]}').replace('BROKEN', str(broken))
+    commands[flags] = ['zeroinit.main', *words.split()]
+  ran = command.run_all(list(commands.values()))
+  return {flags: (*answer, places[flags]) for flags, answer in zip(commands, ran, strict=True)}
+
+
 @pytest.mark.parametrize('flags, message', MISTAKES, ids=[message for _, message in MISTAKES])
-def test_mistake(flags, message, broken, tmp_path):
-  flags = flags.replace('DIGITS', '--config=configs/digits.py --workdir=W')
-  flags = flags.replace('GHOSTS', '--config=configs/digits.py:ghost_norm --workdir=W')
-  flags = flags.replace('=W', f'={tmp_path / "run"}').replace('BROKEN', str(broken)).split()
-  code, _, errors = command.run('zeroinit.main', *flags)
-  command.assert_one_line(code, errors, message)
-  assert not (tmp_path / 'run').exists()  # so that the mended command finds nothing in its way
+def test_mistake(flags, message, answers):
+  code, said, place = answers[flags]
+  command.assert_one_line(code, said, message)
+  assert not place.exists()  # so that the mended command finds nothing in its way
 
 
 def test_unknown_device(tmp_path):

@@ -165,6 +165,7 @@ def test_scan_is_a_loop_over_blocks(kind, layout, name):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * float(jnp.abs(want).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind, layout', [(BlockV2, basic), (BlockV1, bottleneck)])
 def test_remat_changes_nothing(kind, layout):
   x = some_inputs(4)

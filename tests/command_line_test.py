@@ -1,10 +1,7 @@
 """What every command does alike: --help, --version, what was probably meant, and colours."""
 
 import io
-import json
-import os
 import re
-import subprocess
 import sys
 
 import command
@@ -42,11 +39,7 @@ MEANT = {
 def answers():
   """{command line: (exit code, all that it said)}"""
   lines = [f'{name} {flag}' for name in COMMANDS for flag in ('--help', '--version')] + list(MEANT)
-  ran = subprocess.run([sys.executable, command.ROOT / 'tests' / 'forked.py'], cwd=command.ROOT, text=True,
-                       input=json.dumps([line.split() for line in lines]), capture_output=True,
-                       env=os.environ | {'PYTHONPATH': str(command.ROOT)})
-  assert not ran.returncode, ran.stderr
-  return dict(zip(lines, json.loads(ran.stdout), strict=True))
+  return dict(zip(lines, command.run_all([line.split() for line in lines]), strict=True))
 
 
 @pytest.mark.parametrize('name', COMMANDS)

@@ -8,12 +8,11 @@ import signal
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0 ' + os.environ.get('XLA_FLAGS', '')
 
-# A shell that starts pytest in the background has it ignore Ctrl-C, and every command that it starts would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import jax
 import pytest
 
+# A shell that starts pytest in the background has it ignore Ctrl-C, and all commands that it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 8)
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'

@@ -14,12 +14,14 @@ def harness(tmp_path_factory):
   return faults.Harness(tmp_path_factory.mktemp('faults'), seed=37)  # whose first kills hit saving and recording
 
 
+@pytest.mark.slow
 def test_kills_of_a_run(harness):
   harness.training_signals(2, SHORT_RUN)
   assert sum(count for fault, count in harness.done.items() if fault.startswith('SIGKILL to training')) == 2, (
       harness.done)
 
 
+@pytest.mark.slow
 def test_kills_of_a_study(harness):
   harness.study_signals(2, SMALL_STUDY)
 

@@ -108,6 +108,7 @@ def run(program, *arguments, environment):
   return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('place', ['local', 'gs'])
 def test_of_all_processes_that_create_a_file_one_succeeds(server, tmp_path, place):
   root = tmp_path if place == 'local' else 'gs://bucket/locks'

@@ -15,6 +15,7 @@ SMALL = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=l
          '--set=epochs=0.5', '--set=evaluations=1')
 
 
+@pytest.mark.slow
 def test_a_study_from_the_command_to_the_report(tmp_path):
   code, output, errors = command.run('zeroinit.launch.local', *SMALL, f'--workdir={tmp_path}/study', '--slots=2')
   assert code == 0, errors

@@ -68,6 +68,7 @@ def test_a_dry_run_shows_script_and_tasks_and_writes_nothing(tmp_path):
           '--gpus-per-node=1', '--time=1440', f'--output={workdir}/slurm/%A_%a_0_log.out'} <= set(options)
 
 
+@pytest.mark.slow
 def test_what_is_done_or_queued_is_not_submitted(slurm, tmp_path):
   workdir = tmp_path / AWKWARD
   _, dry, _ = submit(workdir, '--dry_run', **slurm)
@@ -150,6 +151,7 @@ print(job.stdout(), job.stderr(), job.paths.stdout, sep=chr(10))
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists('/proc/self/task'), reason='needs Linux')
 @pytest.mark.parametrize('code', [0, 2])
 def test_a_task_saves_is_queued_again_and_ends_as_its_worker_does(code, tmp_path):

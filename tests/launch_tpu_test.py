@@ -103,6 +103,7 @@ def test_a_slice_that_fails_is_named(host, tmp_path):
   assert errors.splitlines()[-1] == 'error: slice-a failed, as said above; the same command goes on'
 
 
+@pytest.mark.slow
 def test_an_interrupt_reaches_the_workers_behind_ssh(host, tmp_path):
   worker = write_worker(tmp_path, 'import signal, sys, time\n'
                         'signal.signal(signal.SIGTERM, lambda *_: (print("saved"), sys.exit(143)))\n'

@@ -183,6 +183,7 @@ def test_scanned_blocks_compute_as_one_after_another(file):
       params['first']['alpha'].mean(), *params['rest']['alpha'].mean(1)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_device_computes_as_eight(file):
   config = config_of('none', depth=10)
   config.method.update(norm=f'{file}:group_norm', alpha=f'{file}:halves')
@@ -228,6 +229,7 @@ def test_no_law_is_claimed_for_a_function(file):
 # The file goes where its runs go.
 
 
+@pytest.mark.slow
 def test_a_run_is_loaded_where_its_file_is_gone(file, tmp_path):
   config = config_files.load_config(str(file), {'method.dropout': 0.2})
   result = train(config, tmp_path / 'run')

@@ -90,6 +90,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', NETWORKS, ids=lambda net: f'{net.title}-{net.method.norm}')
 def test_in_networks_the_equation_holds_at_every_norm(net):
   records = measured(net)

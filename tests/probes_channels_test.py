@@ -88,6 +88,7 @@ NETWORKS = [wide('ghost_norm', 16, ghost_size=2), wide('fixup', 22),
             CifarResNet(depth=14, method=METHODS['batch_norm']), CifarResNet(depth=14, method=METHODS['zeroinit'])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', NETWORKS, ids=lambda net: f'{net.title}-{net.method.norm}-{net.method.biases}')
 def test_against_the_terms_written_out(net, monkeypatch):
   """The reference has no scans, so that this also says that scanned layers are measured as others are."""
@@ -119,6 +120,7 @@ def gradient_of(net, variables, images):
   return jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', [wide('batch_norm'), VGG(method=METHODS['biases'], num_classes=10)],
                          ids=lambda net: net.title)
 def test_the_sum_of_the_terms_is_the_gradient(net):
@@ -151,6 +153,7 @@ def test_the_layers_of_bjorck_et_al():
   assert channels.bjorck_table1(setting | {'kernel_init': 'he'}) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, reached, note', [
     ('zeroinit', (1, 8), 'layers 2-7 is'), ('fixup', (8,), 'layers 1-7 is')])
 def test_where_no_gradient_arrives_there_is_no_ratio(name, reached, note):
@@ -180,6 +183,7 @@ def test_one_image_repeated_has_terms_that_cancel_no_more():
   assert (ratios(different) > 1.02 * ratios(once)).all()
 
 
+@pytest.mark.slow
 def test_dropout_is_off_and_remat_changes_nothing():
   net, images = wide('none', 16), some_images()
   variables = random_variables(net, images, train=False)

@@ -69,6 +69,7 @@ def one_by_one(params):
       yield path, place, unflatten_dict(flat | {path: leaf + change})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind, name, fields', [
     (WideResNet, 'fixup', {'zero_init': False, 'merge_bias': True}), (WideResNet, 'ghost_norm', {'alpha': 0.5}),
     (WideResNet, 'zeroinit_no_dropout', {}), (CifarResNet, 'fixup', {'zero_init': False}),

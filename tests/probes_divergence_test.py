@@ -83,6 +83,7 @@ def diverging():
   return config, snapshots.constant(inputs.recipe_of(config), 30)
 
 
+@pytest.mark.slow
 def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
   """Losses of the run, from its own updates: none is above the limit up to the fatal one, and the next is."""
   config, recipe = diverging
@@ -96,6 +97,7 @@ def test_the_fatal_update_is_the_one_before_the_loss_is_lost(diverging):
   assert max(losses[:-1]) <= DIVERGED_ABOVE and not losses[-1] <= DIVERGED_ABOVE
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_diverge_has_none(diverging):
   config, recipe = diverging
   updates, _, _ = divergence.fatal_update(config, recipe, 30)

@@ -29,6 +29,7 @@ NETWORKS = [wide('none'), wide('biases'), wide('fixup', zero_init=False), wide('
             wide('ghost_norm', ghost_size=3), CifarResNet(depth=8, method=METHODS['batch_norm'])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', NETWORKS, ids=lambda net: f'{net.title}-{net.method.norm}-{net.method.biases}')
 def test_against_the_gradients_written_out(net):
   images = some_images()
@@ -45,6 +46,7 @@ def test_against_the_gradients_written_out(net):
   assert found['zero_gradients'] == found['overflowed_gradients'] == 0
 
 
+@pytest.mark.slow
 def test_with_a_norm_examples_share_their_statistics():
   """What makes the test above one of shared statistics: alone, an example has another gradient."""
   net, images = wide('batch_norm'), some_images()

@@ -57,6 +57,7 @@ NORMALIZED = CifarResNet(depth=8, method=METHODS['batch_norm'])
 NETWORKS = [wide('fixup', zero_init=False), wide('ghost_norm', ghost_size=3), NORMALIZED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', NETWORKS, ids=lambda net: f'{net.title}-{net.method.norm}-{net.method.biases}')
 def test_against_a_plain_loop(net):
   images = some_images()

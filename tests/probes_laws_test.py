@@ -82,6 +82,7 @@ def test_a_formula_is_what_is_drawn(name):
     assert eval(text, {'l': block, 'a': alpha, 'd': 12}) == pytest.approx(law.output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind, name, layers, channels, blocks', [
     ('linear', 'none', 1, 64, 20), ('relu', 'none', 1, 256, 20), ('relu', 'none', 2, 256, 20),
     ('linear', 'batch_norm', 1, 32, 1000),
@@ -106,6 +107,7 @@ def test_laws_hold_in_fully_connected_networks(kind, name, layers, channels, blo
       assert abs(values.mean() - want) < 3 * error + slack * want, (block, field, values.mean(), want, error)
 
 
+@pytest.mark.slow
 def test_with_relus_the_channel_means_grow_too():
   """papers.md, (e): variance 1 + 0.68 l, 0.68 = 1 - 1/pi; dividing by sqrt 2 leaves one direction."""
   norm = next(records_of(toy('relu', 'batch_norm', 30, 600), 1, batch=600))[-1]
@@ -115,6 +117,7 @@ def test_with_relus_the_channel_means_grow_too():
   assert halved['output_variance'] < 0.2 * halved['output_squared_mean']
 
 
+@pytest.mark.slow
 def test_in_a_wide_resnet_padding_takes_a_little_from_the_law():
   """papers.md, (e), of Gaussian images: with a norm a little less than j + 1 in every group; x 1.8 to 2 without."""
   norm, none, zero = (next(records_of(wide(22, 2, name), 1, batch=16)) for name in ('batch_norm', 'none', 'multiplier'))

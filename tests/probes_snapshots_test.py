@@ -37,6 +37,7 @@ def test_where_there_is_no_limit(outcome, expected):
   assert stability.largest_stable(lambda rate: outcome, -4, 0.5) == expected
 
 
+@pytest.mark.slow
 def test_the_depth_test_is_the_first_epoch_of_a_run(tmp_path):
   config = digits.get_config('ghost_norm')
   config.update({'depth': 10, 'evaluations': 2, 'epochs': 2.0, 'tensorboard': False})
@@ -102,6 +103,7 @@ def test_the_rate_of_a_stability_run_never_drops():
   assert recipe.schedule.steps == 1000 and recipe.plateau is None
 
 
+@pytest.mark.slow
 def test_at_the_rates_it_finds_a_run_is_stable_and_is_not():
   """Against updates taken one by one: the loss over the last quarter, and whether it diverges."""
   config = small_config(learning_rate=0.1)

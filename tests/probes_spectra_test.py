@@ -37,6 +37,7 @@ def test_two_matrices_have_a_density_in_radicals():
   np.testing.assert_allclose(law.density(x, 2), want, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('factors', ALL)
 def test_mass_mean_and_higher_moments(factors):
   """The k-th moment is a Fuss-Catalan number, C((M+1) k, k) / (M k + 1): M + 1 for k = 2."""

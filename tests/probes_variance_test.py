@@ -96,6 +96,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', NETWORKS, ids=lambda net: f'{net.title}-{net.method.norm}-{net.method.biases}')
 def test_against_numpy_block_by_block(net):
   images = some_images(size=64 if net.pools else 8)
@@ -146,6 +147,7 @@ def test_a_branch_that_starts_at_zero_has_no_share(name):
     assert record['output_second_moment'] == pytest.approx(record['skip_second_moment'], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_remat_measures_the_same():
   net, images = wide('ghost_norm', 22, ghost_size=2), some_images()
   variables = random_variables(net, images, train=False)

@@ -66,6 +66,7 @@ def finish(group, codes=(0,)):
     assert 'Traceback' not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('flags, count', [
     ('digits', 2), pytest.param('imagenet', 2, marks=pytest.mark.slow),
     pytest.param('imagenet', 4, marks=pytest.mark.slow)], indirect=['flags'])

@@ -549,6 +549,7 @@ def test_headings_go_down_one_level_at_a_time(tmp_path):
   assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
+@pytest.mark.slow
 def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
   study = make_study(tmp_path, 'digits', lambda cell: None if cell.learning_rate == 1 else (0.9, 0.2) if
                      cell.method == 'none' else 'missing')
@@ -577,6 +578,7 @@ def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
   assert not refreshes(read) and not read.all('progress')
 
 
+@pytest.mark.slow
 def test_the_live_report_is_written_again_and_again_and_stops_no_study(tmp_path, monkeypatch):
   study = make_study(tmp_path, 'digits', lambda cell: 'missing' if cell.method == 'fixup' else (0.9, 0.2))
   path, written = tmp_path / 'report.html', []
@@ -717,6 +719,7 @@ def test_a_study_without_results_has_a_report_without_figures(tmp_path):
   assert (tmp_path / 'summary.csv').read_text().count('\n') == 1
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_study_over_batch_sizes(tmp_path):
   make_study(tmp_path, 'figure1', lambda cell: (0.9, 0.2) if cell.learning_rate < 8 else None, axes={'seed': [0]})
   write_report(tmp_path)

@@ -283,6 +283,7 @@ def test_depth_1000_is_a_program_as_small_as_depth_16():
   assert size(1000) == size(22)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', [WideResNet(depth=16, width=1, method=METHODS['batch_norm_last'], num_classes=10),
                                  CifarResNet(depth=14, method=METHODS['batch_norm_last'])])
 def test_the_last_norm_is_the_only_one_and_normalizes_what_leaves_the_last_block(net):

@@ -82,6 +82,7 @@ def test_micro_batches_are_one_batch(method):
   assert_close(parts.sums, state.sums, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_on_eight_devices():
   config = config_of('ghost_norm')
   one = losses(*start(config), steps=3)[0]
@@ -148,6 +149,7 @@ def test_a_high_loss_is_divergence_only_after_a_low_one():
   assert high.diverged and int(high.step) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('devices', [1, 8])
 @pytest.mark.parametrize('examples, batch_size', [(37, 10), (5, 1000), (16, 16)])
 def test_every_test_image_is_scored_once(devices, examples, batch_size):
@@ -179,6 +181,7 @@ def test_a_batch_that_the_devices_do_not_divide_uses_fewer():
   assert recipe_of(config_of('none', batch_size=16, micro_batches=4), 8).mesh.size == 4
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_with_float32_state():
   config = config_of('zeroinit', dtype='bfloat16')
   values, state = losses(*start(config), steps=3)
@@ -192,6 +195,7 @@ def test_a_recipe_is_the_key_of_a_program():
   assert hash(recipe_of(config_of('zeroinit'))) == hash(dataclasses.replace(recipe_of(config_of('zeroinit'))))
 
 
+@pytest.mark.slow
 def test_the_training_accuracy_is_that_of_the_batch_before_the_update():
   config = config_of('ghost_norm', crop='none')
   recipe, state = start(config)
@@ -219,6 +223,7 @@ def test_a_plateau_divides_the_rate():
   assert plateau_factor(sgd(0.9, 0.9, 1.0).init(params)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_lowers_its_rate_on_a_plateau():
   config = config_of('none', learning_rate=1e-30, epochs=8.0, first_drop=1.0, plateau_epochs=2, drop_by=10.0,
                      batch_size=512)

@@ -70,6 +70,7 @@ def losses(config, devices=1, steps=5, data=DATA):
   return np.array(values), state
 
 
+@pytest.mark.slow
 def test_it_trains_on_what_the_loader_draws():
   config = config_of()
   recipe, state = start(config)
@@ -84,6 +85,7 @@ def test_it_trains_on_what_the_loader_draws():
   np.testing.assert_allclose(losses(config)[0], want, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('devices, micro_batches', [(8, 1), (1, 2), (4, 2)])
 def test_devices_and_micro_batches_change_nothing(devices, micro_batches):
   one = losses(config_of('ghost_norm'))[0]

@@ -33,6 +33,7 @@ def test_every_study_says_what_it_is_and_how_much(name):
   assert f'{RUNS[name]:,} runs' in document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [name for name in RUNS if name != 'digits'])
 def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
   _, document = sweeps.named_study(name)
@@ -57,6 +58,7 @@ def test_rates_and_seeds_share_a_program():
   assert len({cell.setting for cell in expand('table1')}) == 6
 
 
+@pytest.mark.slow
 def test_figures_1_and_3_share_their_runs_without_batch_statistics():
   of = lambda name: {cell.identity for cell in expand(name, methods=['none', 'zeroinit'])
                      if 64 <= cell.fields['batch_size'] <= 1024}
@@ -262,10 +264,11 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize('line, expected', MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_mistakes(tmp_path, line, expected):
-  code, _, errors = command.run('zeroinit.launch.local', *line.replace('=W', f'={tmp_path}/study').split())
-  assert code not in (0, None) and expected in errors and 'Traceback' not in errors, errors
+def test_mistakes(tmp_path):
+  lines = [line.replace('=W', f'={tmp_path}/study').split() for line, _ in MISTAKES]
+  for (line, expected), (code, said) in zip(
+      MISTAKES, command.run_all([['zeroinit.launch.local', *words] for words in lines]), strict=True):
+    assert code not in (0, None) and expected in said and 'Traceback' not in said, (line, said)
   assert not (tmp_path / 'study').exists()
 
 

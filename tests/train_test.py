@@ -96,6 +96,7 @@ def test_another_config_is_refused_and_shown(uninterrupted):
   assert 'Traceback' not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, cache, number, code):
   workdir = tmp_path / 'run'
@@ -112,6 +113,7 @@ def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, cache
   assert metrics(workdir) == metrics(uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
   workdir = tmp_path / 'run'
   flags = (*FLAGS, f'--workdir={workdir}', '--config.checkpoint_seconds=0')
@@ -131,6 +133,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
   assert metrics(workdir) == metrics(uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_divergence_is_a_result(tmp_path, cache):
   workdir = tmp_path / 'run'
   code, output, errors = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
@@ -151,6 +154,7 @@ def small_config(method='none', **fields):
   return config
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_dispatch_or_evaluation_waits_for_its_record(tmp_path, monkeypatch):
   """The result is of the last step, never of an evaluation before."""
   config = small_config(evaluations=2)
@@ -197,6 +201,7 @@ def test_a_signal_at_any_line_of_the_loop_stops_only_with_a_checkpoint(tmp_path,
   assert list((tmp_path / 'run' / 'checkpoints').iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('first, then', [(8, 1), (1, 8)])
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, first, then):
   devices = jax.devices()
@@ -218,6 +223,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch, fir
   assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
 
 
+@pytest.mark.slow
 def test_a_dead_network_has_not_diverged_and_has_not_learnt(tmp_path, capsys):
   """Its features are 0, whatever the image: each of three blocks makes them 1e-30 times as large."""
   dead = small_config(epochs=2.0, weight_decay=0.0)
@@ -252,6 +258,7 @@ def test_other_data_or_a_lost_config_is_refused(tmp_path, monkeypatch):
     train.train(config, tmp_path / 'run')
 
 
+@pytest.mark.slow
 def test_train_from_python_on_all_devices(tmp_path):
   """A notebook calls train(config, workdir): no flags, here with a profile, in bfloat16, on eight devices."""
   config = small_config('ghost_norm', dtype='bfloat16', evaluations=2, profile=True)

@@ -45,6 +45,7 @@ def test_a_method_for_residual_branches_is_refused(method):
     VGG(method=METHODS[method], num_classes=10)
 
 
+@pytest.mark.slow
 def test_its_logits_are_those_of_the_layers_one_by_one():
   net = VGG(method=METHODS['biases'], num_classes=3)
   images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))

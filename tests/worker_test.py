@@ -47,6 +47,7 @@ def alone(tmp_path_factory):
   return study, output
 
 
+@pytest.mark.slow
 def test_every_cell_is_done_and_each_program_compiled_once(alone):
   study, output = alone
   assert len(study.results()) == 6
@@ -63,6 +64,7 @@ def test_another_worker_finds_nothing_to_do(alone):
   assert outcomes(study) == before
 
 
+@pytest.mark.slow
 def test_a_later_worker_takes_programs_from_disk(alone):
   study, _ = alone
   grown = manifest.begin(study.workdir, study.name, study.document,
@@ -73,6 +75,7 @@ def test_a_later_worker_takes_programs_from_disk(alone):
   assert len(list(study.workdir.glob('cells/*/checkpoints'))) == 2
 
 
+@pytest.mark.slow
 def test_only_the_cells_it_is_given(tmp_path, cache):
   study = begin(tmp_path / 'study')
   code, _, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--cells=1,4-5', cache=cache)
@@ -80,6 +83,7 @@ def test_only_the_cells_it_is_given(tmp_path, cache):
   assert set(study.results()) == {study.cells[i].identity for i in (1, 4, 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('flags, expected', [
     ('--workdir=W', 'holds no study'), ('--workdir=S --cells=6', 'there is no cell 6: the study has 6, counted from 0'),
     ('--workdir=S --cells=a', 'write indices'), ('', 'workdir'), ('--workdir=S --coordinator=x:1', 'belong together')])
@@ -151,6 +155,7 @@ def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
   print(f'{sum(len(locks) - 1 for locks in locks_of(study).values())} cells taken over')
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
   study = begin(tmp_path / 'study', methods=['none'], epochs=[2000.0])
   worker = command.start('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
