@@ -26,7 +26,8 @@ MISTAKES = [
     ('DIGITS --config.epochs', 'epochs'),
     # The config file.
     ('--config=configs/nothing.py --workdir=W', 'configs/nothing.py'),
-    ('--config=configs --workdir=W', 'directory'),
+    ('--config=configs --workdir=W', "there is no config 'configs'; write the path of a file"),
+    ('--config=. --workdir=W', "there is no config '.'"),
     ('--config=configs/digits.py:dropuot --workdir=W', "unknown method 'dropuot'; the rows of METHODS are: batch_norm"),
     ('--config=BROKEN/syntax.py --workdir=W', 'syntax.py:1'),
     ('--config=BROKEN/fails.py --workdir=W', 'fails.py:2: ZeroDivisionError'),

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from zeroinit.methods import METHODS
 from zeroinit.report import figures, findings, groups, header, live, page, tables, write_report
-from zeroinit.report.findings import santurkar
+from zeroinit.report.findings import rates, santurkar
 from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
 from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
 from zeroinit.report.published import OURS, SOURCES, published
@@ -368,8 +368,9 @@ def choices(settings):
   return made
 
 
+# Those about single rates have tests of their own.
 CASES = [(study, claim) for study, claims in findings.CLAIMS.items() for claim in claims
-         if claim is not santurkar.batch_norm_stands_both_rates]  # about single rates: it has a test of its own
+         if claim not in (santurkar.batch_norm_stands_both_rates, *rates.CLAIMS['rates'])]
 ACCURACY, RATE, LOSS = 0, 2, 3
 name = lambda value: getattr(value, '__name__', value)
 # Claim -> (which settings, what of them, to which value) so that it fails.
@@ -478,6 +479,33 @@ def test_settings_that_a_claim_cannot_tell_apart_are_not_judged(tmp_path):
   study = make_study(tmp_path, outcome=lambda cell: (0.9, 0.2),
                      axes={'seed': [0], 'learning_rate': [0.1], 'batch_size': [64, 128]})
   assert {verdict for _, verdict, _ in findings.table('table1', groups.gather(study).groups).rows} == {TOO_FEW}
+
+
+STANDS = {'none': 2**-3, 'skipinit_alpha_1': 2**-1, 'zeroinit': 2**1, 'multiplier': 2**1, 'ghost_norm': 2**4,
+          'batch_norm': 2**4}  # the largest rates
+
+
+@pytest.mark.parametrize('fails, where', [
+    (None, {}), ('the_printed_rates_train', {'method': 'none', 'width': 4, 'seed': 2}),
+    ('the_printed_rates_train', {'method': 'ghost_norm', 'seed': 0}),
+    ('zeroinit_lasts', {'method': 'zeroinit', 'width': 2}),
+    ('rates_stand_in_the_order_of_the_paper', {'method': 'batch_norm'})])
+def test_claims_about_rates(tmp_path, fails, where):
+  """where: settings in which nothing learns."""
+  def outcome(cell):
+    is_there = {'method': cell.method, **cell.fields}.items() >= where.items() and where
+    return (0.4, 1.8) if cell.learning_rate <= STANDS[cell.method] and not is_there else None
+
+  study = make_study(tmp_path, 'rates', outcome=outcome)
+  found = findings.table('rates', groups.gather(study).groups).rows
+  expected = [FAILS if claim.__name__ == fails else HOLDS for claim in rates.CLAIMS['rates']]
+  assert [verdict for _, verdict, _ in found] == expected
+
+
+def test_none_that_trains_at_1_is_not_that_of_the_paper(tmp_path):
+  study = make_study(tmp_path, 'rates', outcome=lambda cell: (0.4, 1.8))
+  said = {claim: verdict for claim, verdict, _ in findings.table('rates', groups.gather(study).groups).rows}
+  assert said['Without normalization WRN-16-4 does not learn at 2^0.'] == FAILS
 
 
 def test_a_study_of_ones_own_has_no_claims(tmp_path):

@@ -113,7 +113,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
   study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
   copy = study.files / 'mine.py'
   copy.write_text('import configs.digits\n'
-                  'from zeroinit import train\n'
+                  'from zeroinit.runs import train\n'
                   'original = train._Training._evaluate\n'
                   'def evaluate(self):\n'
                   '  if self.config.learning_rate == 0.1: raise MemoryError("RESOURCE_EXHAUSTED: 1 TB")\n'
