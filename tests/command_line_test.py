@@ -10,7 +10,7 @@ import pytest
 
 import zeroinit
 from zeroinit.__main__ import VERBS, probes
-from zeroinit.system.progress import Progress
+from zeroinit.runs.progress import Progress
 
 PROBES = [*probes(), 'page']
 COMMANDS = {module: f'zeroinit {verb}' for verb, (module, _) in VERBS.items() if module} \

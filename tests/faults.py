@@ -31,8 +31,8 @@ from absl import flags
 from tests import command
 from zeroinit import command_line
 from zeroinit.runs import run_directory
+from zeroinit.runs.progress import duration
 from zeroinit.system import environment, json_files, objects
-from zeroinit.system.progress import duration
 
 TRAINING_KILLS = flags.DEFINE_integer('training_kills', 50, 'SIGKILLs that are to hit live training processes.', 0)
 STUDY_KILLS = flags.DEFINE_integer('study_kills', 50, 'SIGKILLs that are to hit live workers and launchers.', 0)
@@ -405,12 +405,12 @@ class Harness:
     self.compare(workdir)
     self.done['two processes race for one run'] += 1
 
-  def stale_claim(self):
+  def stale_lock(self):
     """A run whose last holder, on another machine, is silent is taken over after a minute."""
     workdir = self._partly()
     locks = workdir / 'locks'
     (locks / str(len(list(locks.iterdir())))).write_text(json.dumps(
-        {'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'started': 1, 'claim': 'gone', 'beat': 3}))
+        {'host': 'elsewhere', 'machine': 'elsewhere', 'process': 1, 'started': 1, 'lock': 'gone', 'beat': 3}))
     said = self.complete(workdir)
     if 'was working on this: waiting for a sign of life, 60 s at most' not in said:
       raise Broken(said)
@@ -562,7 +562,7 @@ def others(harness):
 
 def slow_others(harness):
   """Those that take more than a minute, since patience is a part of what they look at."""
-  yield 'stale claim', harness.stale_claim
+  yield 'stale claim', harness.stale_lock
   if os.geteuid() == 0:
     yield 'sleeper', harness.sleeper
 

@@ -85,7 +85,7 @@ def everywhere():
 def surroundings(tmp_path_factory):
   """A directory that looks like the checkout, with the files that the pages show, and a small CIFAR-10 in DATA."""
   folder = tmp_path_factory.mktemp('checkout')
-  for name in ('configs', 'launch', 'zeroinit', 'benchmarks', 'examples', 'results', 'tests'):
+  for name in ('zeroinit', 'benchmarks', 'examples', 'results', 'tests'):
     if (ROOT / name).exists():
       (folder / name).symlink_to(ROOT / name)
   for page in PAGES:

@@ -509,7 +509,8 @@ def test_none_that_trains_at_1_is_not_that_of_the_paper(tmp_path):
 
 
 def test_a_study_of_ones_own_has_no_claims(tmp_path):
-  (tmp_path / 'mine.py').write_text('from configs.digits import get_config\n\n\ndef sweep():\n'
+  (tmp_path / 'mine.py').write_text('from zeroinit import load_config\n\n\ndef get_config(method):\n'
+                                    '  return load_config(f"digits:{method}")\n\n\ndef sweep():\n'
                                     '  """My sweep."""\n  for width in (1, 2):\n    yield {"width": width}\n')
   pairs, document = sweeps.own_study(str(tmp_path / 'mine.py'))
   fill(manifest.begin(tmp_path / 'study', 'mine', document, sweeps.expand(pairs)), lambda cell: (0.9, 0.2))

@@ -28,6 +28,7 @@ def imported(path):
     if isinstance(node, ast.Import):
       names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f'{path}:{node.lineno}: a relative import hides where it leads'
       names = [f'{node.module}.{alias.name}' for alias in node.names]
     else:
       continue

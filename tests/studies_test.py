@@ -13,7 +13,7 @@ from zeroinit.launch.begin import ASSUMED_FLOPS, _axis
 from zeroinit.methods import METHODS
 from zeroinit.networks.resnet import WideResNet
 from zeroinit.report.groups import beyond_the_edge, gather
-from zeroinit.studies import manifest, sweeps
+from zeroinit.studies import manifest, named, sweeps
 from zeroinit.studies.cells import extended, make_cell
 from zeroinit.system.errors import UserError
 
@@ -26,7 +26,7 @@ def expand(name, **options):
   return sweeps.expand(sweeps.named_study(name)[0], **options)
 
 
-@pytest.mark.parametrize('name', sweeps.names())
+@pytest.mark.parametrize('name', named.names())
 def test_every_study_says_what_it_is_and_how_much(name):
   generator, document = sweeps.named_study(name)
   assert len(list(generator)) == RUNS[name]
@@ -145,10 +145,11 @@ def test_more_seeds_after_more_rates(tmp_path):
 
 def test_a_config_file_that_has_changed_is_noticed(tmp_path):
   file = tmp_path / 'mine.py'
-  file.write_text('from configs.digits import get_config\n')
+  file.write_text('from zeroinit import load_config\n'
+                  'def get_config(method):\n  return load_config(f"digits:{method}")\n')
   study = manifest.begin(tmp_path / 'study', 'mine', '', [make_cell(f'{file}:none', {})])
   assert study.cells[0].load_config().method.name == 'none'
-  file.write_text('import configs.digits\ndef get_config(method):\n  config = configs.digits.get_config(method)\n'
+  file.write_text('import zeroinit\ndef get_config(method):\n  config = zeroinit.load_config(f"digits:{method}")\n'
                   '  config.width = 2\n  return config\n')
   with pytest.raises(UserError, match='now describes another run'):
     study.cells[0].load_config()

@@ -105,14 +105,14 @@ def test_a_missing_data_set_stops_the_study_with_one_line(tmp_path):
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
   """A bug, or too little memory: neither is the user's mistake."""
   file = tmp_path / 'mine.py'
-  file.write_text('import configs.digits\n'
+  file.write_text('import zeroinit\n'
                   'def get_config(method):\n'
-                  '  return configs.digits.get_config(method)\n')
+                  '  return zeroinit.load_config(f"digits:{method}")\n')
   overrides = {'depth': 10, 'epochs': 0.5}
   cells = [make_cell(f'{file}:none', {**overrides, 'learning_rate': rate}) for rate in (0.1, 0.2)]
   study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
   copy = study.files / 'mine.py'
-  copy.write_text('import configs.digits\n'
+  copy.write_text('import zeroinit\n'
                   'from zeroinit.runs import train\n'
                   'original = train._Training._evaluate\n'
                   'def evaluate(self):\n'
@@ -120,7 +120,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
                   '  original(self)\n'
                   'train._Training._evaluate = evaluate\n'
                   'def get_config(method):\n'
-                  '  return configs.digits.get_config(method)\n')
+                  '  return zeroinit.load_config(f"digits:{method}")\n')
   code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
   assert code == 0 and 'cell 0 failed' in output, errors
   assert study.failures() == {cells[0].identity: 'MemoryError: RESOURCE_EXHAUSTED: 1 TB'}

@@ -3,16 +3,17 @@
 Start with `zeroinit.methods` (what is compared), then follow the rooms in the order in which data goes through them,
 which is also the order in which they may import each other:
 
-    system      the machine around a run
-    methods     what is compared: the record Method, the table METHODS
-    networks    what a method does inside a network
-    data        what is trained on
-    training    one update of one network
-    runs        one run, and its directory
-    studies     many runs
-    report      what came out, beside what was published
-    probes      what happens inside a network
-    launch      where the workers of a study run
+    system        the machine around a run
+    methods       what is compared: the record Method, the table METHODS
+    networks      what a method does inside a network
+    data          what is trained on
+    training      one update of one network
+    runs          one run, and its directory
+    command_line  how every command starts, fails and ends
+    studies       many runs
+    report        what came out, beside what was published
+    probes        what happens inside a network
+    launch        where the workers of a study run
 
 What is named here can be imported from `zeroinit`, and is loaded when it is first used.
 """

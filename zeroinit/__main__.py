@@ -25,6 +25,8 @@ import runpy
 import sys
 
 import zeroinit
+from zeroinit.studies import named
+from zeroinit.system import bundled
 
 HERE = pathlib.Path(zeroinit.__file__).parent
 # The module of each verb, and the flag for which the word after it stands.
@@ -90,18 +92,12 @@ def _methods():
 
 
 def _configs():
-  inside = HERE / 'configs'
-  files = sorted((inside if inside.exists() else HERE.parent / 'configs').glob('*.py'))
-  first = lambda path: path.read_text().removeprefix('"""').splitlines()[0].removesuffix('"""')
-  return _table({path.stem: first(path) for path in files if path.stem != '__init__'})
+  first = lambda path: pathlib.Path(path).read_text().removeprefix('"""').splitlines()[0].removesuffix('"""')
+  return _table({name: first(path) for name, path in bundled.configs().items()})
 
 
 def _studies():
-  from zeroinit.studies import named
-
-  found = {name: inspect.getdoc(value).splitlines()[0] for name, value in vars(named).items()
-           if inspect.isgeneratorfunction(value) and not name.startswith('_')}
-  return _table(found)
+  return _table({name: inspect.getdoc(getattr(named, name)).splitlines()[0] for name in named.names()})
 
 
 LISTS = {'methods': _methods, 'configs': _configs, 'studies': _studies}

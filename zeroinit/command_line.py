@@ -1,6 +1,7 @@
 """How every command here explains itself, starts, fails and ends.
 
-A user's mistake is one line on standard error and a non-zero exit code.
+A user's mistake is one line on standard error and a non-zero exit code. May import training and runs; knows nothing of
+what a command does.
 """
 
 import os
@@ -15,7 +16,7 @@ import jax
 from absl import app, flags, logging
 
 from zeroinit import __version__
-from zeroinit.system import processes, watch
+from zeroinit.system import processes, users_files, watch
 from zeroinit.system.errors import UserError, first_line, one_line, suggestion
 
 MISTAKE = 2  # exit code
@@ -199,9 +200,8 @@ def _what_went_wrong(error):
   if 'Traceback' in text:  # of the error that came out of the file, as text
     return f'the config file fails: {last}'
   where = traceback.extract_tb(error.__traceback__)[-1]
-  elsewhere = ("; the configs that come with zeroinit are loaded with zeroinit.load_config('digits:METHOD')"
-               if getattr(error, 'name', None) == 'configs' else '')
-  return f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}{elsewhere}'
+  return (f'the config file fails: {where.filename}:{where.lineno}: {type(error).__name__}: {last}'
+          + users_files.about_configs(error))
 
 
 def _flag_near(name):

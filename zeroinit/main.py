@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from zeroinit import command_line
+from zeroinit.runs import ending
 from zeroinit.system import processes
 from zeroinit.system.errors import UserError
 
@@ -38,7 +39,7 @@ def main(argv):
   except Stopped as stopped:
     sys.exit(128 + stopped.signal)
   run = WORKDIR.value
-  if result['status'] == 'diverged':
+  if ending.status(result) != 'done':
     then = 'a lower --config.learning_rate, in another --workdir'
   else:
     then = shlex.join(['zeroinit', 'probe', 'variance', f'--checkpoint={run}', f'--workdir={run}/probes'])

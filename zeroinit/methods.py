@@ -1,7 +1,7 @@
 """What is compared: each method is a row of METHODS. Read this file first.
 
 A row says what a residual network does instead of (or with) batch normalization. The network itself is
-one visible line, `shortcut + alpha * h`, in `blocks.py`; what each field does there is in `layers.py`.
+one visible line, `shortcut + alpha * h`, in `networks/blocks.py`; what a field does there is in `networks/layers.py`.
 Adding one's own method is adding a row, in a file of one's own: see `examples/layer_scale.py`.
 
 ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321), BJ Bjorck et

@@ -9,7 +9,7 @@ import sys
 from absl import flags
 from etils import epath
 
-from zeroinit.studies import manifest, sweeps
+from zeroinit.studies import manifest, named, sweeps
 from zeroinit.system import objects
 from zeroinit.system.errors import UserError
 
@@ -26,7 +26,7 @@ _METHODS = flags.DEFINE_list('methods', None, 'Only these methods of the study.'
 _SEEDS = flags.DEFINE_integer('seeds', None, 'Seeds 0 ... N - 1 for every setting.', lower_bound=1)
 LIST = flags.DEFINE_boolean('list', False, 'Print the cells and their cost, and stop.')
 EXTEND = flags.DEFINE_boolean('extend', False, 'Where an optimal learning rate is at an end of its grid, add rates, by '
-                              'powers of two; zeroinit.launch.local goes on until it is inside.')
+                              'powers of two; `zeroinit study` goes on until it is inside.')
 KEEP_CHECKPOINTS = flags.DEFINE_boolean('keep_checkpoints', False, "Keep a finished cell's last checkpoints.")
 
 
@@ -41,16 +41,16 @@ def begin(write=True):
   """
   if (_STUDY.value is None) == (_CONFIG.value is None):
     raise UserError('say which study: either --study=NAME, or --config=FILE.py with a sweep of your own; there are: '
-                    + ', '.join(sweeps.names()))
+                    + ', '.join(named.names()))
   if _STUDY.value is not None:
     name, (swept, document) = _STUDY.value, sweeps.named_study(_STUDY.value)
   else:
     name, (swept, document) = os.path.normpath(_CONFIG.value), sweeps.own_study(_CONFIG.value)
-  named = [_axis(text) for text in _SET.value]
+  set_here = [_axis(text) for text in _SET.value]
   if _SEEDS.value is not None:
-    named.append(('seed', list(range(_SEEDS.value))))
-  axes = dict(named)
-  if len(axes) < len(named):
+    set_here.append(('seed', list(range(_SEEDS.value))))
+  axes = dict(set_here)
+  if len(axes) < len(set_here):
     raise UserError('a field is set twice: write its values after one --set, FIELD=VALUE,VALUE')
   cells = sweeps.expand(swept, axes, _METHODS.value)
   if not cells:

@@ -25,9 +25,9 @@ from rich.console import Console
 from zeroinit import command_line
 from zeroinit.launch import begin
 from zeroinit.runs import ending, run_directory
+from zeroinit.runs.progress import duration
 from zeroinit.system import objects
 from zeroinit.system.errors import UserError
-from zeroinit.system.progress import duration
 
 POLL_SECONDS = 0.5  # between two looks at the study
 POLL_STORE_SECONDS = 10.0  # where each look lists the objects of a store

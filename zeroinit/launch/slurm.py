@@ -7,7 +7,7 @@ DIR must be on a file system that this machine and the nodes share; logs go to D
 array is submitted; meanwhile `zeroinit report --workdir=DIR --watch` keeps DIR/report.html up to date.
 Repeated, it submits what is neither done nor waiting nor running, and once all is done it writes the report. A task
 that reaches its time limit, or is preempted, saves its state, puts itself back in the queue, and goes on. Needs
-submitit: pip install -e ".[slurm]".
+submitit: pip install submitit.
 """
 
 import contextlib
@@ -79,12 +79,12 @@ def main(argv):
     from zeroinit.report import write_report  # takes a second to import, and is needed once
     print(write_report(study.workdir))
   else:
-    command_line.end(study.workdir, shlex.join(['python', '-m', 'zeroinit.report', f'--workdir={study.workdir}']))
+    command_line.end(study.workdir, shlex.join(['zeroinit', 'report', f'--workdir={study.workdir}']))
 
 
 def _check_surroundings():
   if importlib.util.find_spec('submitit') is None:
-    raise UserError('zeroinit.launch.slurm needs submitit: pip install -e ".[slurm]"')
+    raise UserError('zeroinit slurm needs submitit: pip install submitit')
   missing = [program for program in ('sbatch', 'srun', 'squeue') if not shutil.which(program)]
   if missing and not _DRY_RUN.value:
     raise UserError(f'there is no {missing[0]} here: start this on a machine of the cluster, or see with --dry_run '
@@ -121,7 +121,7 @@ class Task:
     if code:
       import submitit
       sys.exit(f'the worker ended with exit code {code}; its log is {submitit.JobEnvironment().paths.stdout} and .err '
-               'beside it; zeroinit.launch.slurm again submits what is left')
+               'beside it; zeroinit slurm again submits what is left')
 
   def checkpoint(self, command):
     """Called by submitit when the task is to end and be queued again. Returns what it does then."""
@@ -155,7 +155,7 @@ def _parameters():
     if not re.fullmatch('[A-Za-z][A-Za-z0-9_-]*', name) or (equals and not value):
       raise UserError(f'--slurm={option}: write --slurm=KEY=VALUE or --slurm=KEY, as after sbatch --')
     if name.replace('-', '_') in (*parameters, 'array'):
-      raise UserError(f'--slurm={option}: this is set by a flag of zeroinit.launch.slurm, see --help')
+      raise UserError(f'--slurm={option}: this is set by a flag of zeroinit slurm, see --help')
     others[name] = value or True
   for name, value in (parameters | others).items():
     if not str(value).isprintable():  # Slurm reads its options line by line, and a shell what stands between them

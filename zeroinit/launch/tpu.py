@@ -17,6 +17,7 @@ same.
 
 import itertools
 import os
+import pathlib
 import shlex
 import shutil
 import signal
@@ -27,8 +28,10 @@ import threading
 
 from absl import flags
 
+import zeroinit
 from zeroinit import command_line
 from zeroinit.launch import begin
+from zeroinit.system import environment
 from zeroinit.system.errors import UserError
 
 ARCHIVE = os.path.join(tempfile.gettempdir(), f'zeroinit-{os.getuid()}.tar.gz')  # and of that name on the hosts
@@ -50,7 +53,11 @@ def main(argv):
   study = begin.begin(write=not _DRY_RUN.value)
   if study is None:
     return
-  archive = ['git', 'archive', f'--output={ARCHIVE}', 'HEAD']
+  checkout = str(pathlib.Path(zeroinit.__file__).parents[1])
+  if _INSTALL.value and environment.git_revision() is None:
+    raise UserError('--install copies a checkout, and this zeroinit is installed without one: leave it out, and '
+                    'install zeroinit on the hosts')
+  archive = ['git', '-C', checkout, 'archive', f'--output={ARCHIVE}', 'HEAD']
   slices = {name: commands(name, study) for name in _TPU.value}
   if _DRY_RUN.value:
     for command in [archive] * _INSTALL.value + list(itertools.chain.from_iterable(slices.values())):
@@ -58,7 +65,7 @@ def main(argv):
     return
   study.forget_failures()
   if _INSTALL.value and subprocess.run(archive).returncode:
-    raise UserError('--install copies what is committed, and git could not pack it; start it in a checkout')
+    raise UserError('--install copies what is committed, and git could not pack it')
   from zeroinit.report import live, write_report  # takes a second to import, and --list need not wait for it
   with live(study.workdir):
     failed = _run(slices)

@@ -34,7 +34,9 @@ KERNEL_INITS = {
 CLASSIFIER_INITS = {
     'zero': ZEROS,  # Fixup's rule 1; the public code of SkipInit's authors
     'small': nn.initializers.normal(0.01),  # Goyal et al. (arXiv:1706.02677); the public code of NF-ResNets
-    **{name: nn.initializers.variance_scaling(*KERNEL_INITS[name]) for name in ('lecun', 'truncated', 'xavier')},
+    'lecun': nn.initializers.variance_scaling(*KERNEL_INITS['lecun']),  # keeps the second moment, as no ReLU follows
+    'truncated': nn.initializers.variance_scaling(*KERNEL_INITS['truncated']),  # flax's and TensorFlow's older default
+    'xavier': nn.initializers.variance_scaling(*KERNEL_INITS['xavier']),  # as all of Bjorck et al.'s network
 }
 
 

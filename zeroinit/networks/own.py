@@ -1,24 +1,20 @@
-"""Functions of a user's own file in a row of METHODS, `FILE.py:FUNCTION`: reading, running and checking them.
+"""Functions of a user's own file in a row of METHODS, `FILE.py:FUNCTION`: finding, comparing and applying them.
 
 The text of the file travels with the method, in `Method.code`, and lies beside the config.json of a run and in `files`
 of a study. Only files are executed that the user names, or that lie in a directory that the user names.
 """
 
 import ast
-import contextlib
 import dataclasses
 import functools
-import hashlib
 import os
-import sys
-import types
 
 import jax
 import numpy as np
-from etils import epath
 
 from zeroinit.methods import FUNCTIONS, METHODS
-from zeroinit.system.errors import UserError, first_line, suggestion
+from zeroinit.system import users_files
+from zeroinit.system.errors import UserError, suggestion
 from zeroinit.system.references import reference
 
 NOT_OF_A_METHOD = ('get_config', 'sweep')  # what they give stands in configs and cells
@@ -34,7 +30,7 @@ def complete(method):
     return method
   code, names = {}, {}
   for field, (file, function) in method.functions.items():
-    name, text = os.path.basename(file), read(file)
+    name, text = os.path.basename(file), users_files.read(file)
     if code.setdefault(name, text) != text:
       raise UserError(f'method.norm and method.alpha are of two files called {name}; give one another name')
     names[field] = f'{name}:{function}'
@@ -48,39 +44,6 @@ def moved(method, directory):
   """The same fields, {name: value}, with functions looked for in a directory. method: the `method` part of a config."""
   found = {field: reference(method[field]) for field in FUNCTIONS}
   return {field: f'{directory / os.path.basename(named[0])}:{named[1]}' for field, named in found.items() if named}
-
-
-def read(file):
-  """The text of a Python file, which may be an address such as gs://bucket/mine.py. Raises UserError."""
-  try:
-    return epath.Path(file).read_bytes().decode()
-  except (FileNotFoundError, NotADirectoryError) as error:
-    where = '' if os.path.isabs(file) or '://' in str(file) else f' in {os.getcwd()}'
-    raise UserError(f'there is no file {file}{where}') from error
-  except (OSError, UnicodeDecodeError) as error:
-    raise UserError(f'{file} cannot be read: {getattr(error, "strerror", None) or first_line(error)}') from error
-
-
-def execute(text, file):
-  """The module that a file with this text makes. Raises UserError where it fails."""
-  # Where dataclasses look for it, under a name that nothing can import.
-  name = f'{file} {hashlib.sha256(text.encode()).hexdigest()}'
-  sys.modules[name] = module = types.ModuleType(name)
-  module.__file__ = str(file)
-  with users_code(file):
-    exec(compile(text, str(file), 'exec', dont_inherit=True), vars(module))
-  return module
-
-
-@contextlib.contextmanager
-def users_code(what):
-  """A user's file is Python, so anything can come out of it: as one line that names the file, or its function."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(f'{what} fails: {type(error).__name__}: {first_line(error)}') from error
 
 
 def substance(text):
@@ -101,7 +64,7 @@ def need_same_code(code, directory):
   """Raises UserError where a directory holds another version of a file of functions. code: of a Method."""
   for name, text in code:
     copy = directory / name
-    if copy.exists() and substance(read(copy)) != substance(text):
+    if copy.exists() and substance(users_files.read(copy)) != substance(text):
       raise UserError(f'{name} has changed since {copy} was copied from it, and numbers of two versions would mix; use '
                       'another --workdir, or undo the change')
 
@@ -119,7 +82,7 @@ def apply(method, field, module, x, train):
     UserError: the function fails, or returns something else.
   """
   function, name = _function(method, field), getattr(method, field)
-  with users_code(name):
+  with users_files.users_code(name):
     made = function(module, x, train)
   if not isinstance(made, (int, float, np.ndarray, np.generic, jax.Array)):
     raise UserError(f'{name} returns {made!r}; it must return an array')
@@ -150,7 +113,7 @@ def _module(name, text):
   """The module that a file makes, whose rows of METHODS are left out: another version of it may have made those."""
   rows = dict(METHODS)
   try:
-    return execute(text, name)
+    return users_files.execute(text, name)
   finally:
     METHODS.clear()
     METHODS.update(rows)

@@ -36,7 +36,7 @@ Each probe is a function, and a command that writes a JSON and a PNG into a dire
     zeroinit probe stability digits --methods=none,fixup --batch_sizes=16,64 --workdir=DIR
     zeroinit probe landscape digits --methods=none,fixup --updates=0,8,16 --workdir=DIR
     zeroinit probe covariate_shift digits --methods=none,fixup --layers=4,8 --workdir=DIR
-    zeroinit probe divergence digits:none --config.learning_rate=0.5 --workdir=DIR
+    zeroinit probe divergence digits:none --config.learning_rate=5 --workdir=DIR
     zeroinit probe bound digits:batch_norm --updates=0,80 --workdir=DIR
     zeroinit probe spectra --workdir=DIR
     zeroinit probe page --workdir=DIR

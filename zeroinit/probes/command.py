@@ -9,9 +9,9 @@ from ml_collections import ConfigDict, config_flags
 from zeroinit import command_line
 from zeroinit.probes import layers, texts
 from zeroinit.runs import run_directory
+from zeroinit.runs.progress import Progress
 from zeroinit.system import objects
 from zeroinit.system.errors import UserError, first_line
-from zeroinit.system.progress import Progress
 from zeroinit.training import config_files
 from zeroinit.training.config import check, method_label
 
@@ -247,7 +247,7 @@ class Measuring(Progress):
   def draws(self, subject, snapshots):
     """What is to be measured of a network in every draw and state; each is done when the next one is asked for.
 
-    snapshots: function of the number of a draw that yields tuples (updates done, ...), see `training.snapshots`.
+    snapshots: function of the number of a draw that yields tuples (updates done, ...), see `snapshots.snapshots`.
     """
     for index in range(FLAGS.draws):
       for done, *snapshot in snapshots(index):

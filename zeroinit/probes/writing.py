@@ -49,7 +49,8 @@ def title(configs, nets, data=None):
 def settings(configs, nets):
   """What a JSON says of the configs and networks it comes from; lists where they differ."""
   once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
-  fields = ('dataset', 'batch_size', 'momentum', 'dampening', 'weight_decay', 'classifier_init', 'seed', 'dtype')
+  fields = ('dataset', 'batch_size', 'learning_rate', 'momentum', 'dampening', 'weight_decay', 'classifier_init',
+            'seed', 'dtype')
   return {**{name: once(config[name] for config in configs) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
           'kernel_init': once(net.kernel_init for net in nets)}
@@ -70,7 +71,7 @@ def write(probe, title, notes, records, figure, caption, **settings):
   with matplotlib.rc_context(STYLE):
     figure.savefig(image, format='png')
   objects.replace(workdir / f'{probe}.png', image.getvalue())
-  words = ' '.join(['python -m', f'zeroinit.probes.{probe}', *sys.argv[1:]])
+  words = ' '.join(['zeroinit probe', probe, *sys.argv[1:]])
   made = {'probe': probe, 'title': title, 'caption': caption, 'figure': f'{probe}.png', 'notes': notes,
           'command': words, **settings, **environment.of(jax.devices()[:1])}
   lines = ',\n    '.join(json.dumps(_rounded(json_files.finite(record)), allow_nan=False) for record in records)
@@ -80,7 +81,7 @@ def write(probe, title, notes, records, figure, caption, **settings):
     print(note)
   print(title)
   command_line.end(f'{workdir / probe}.json and .png',
-                   shlex.join(['python', '-m', 'zeroinit.probes.page', f'--workdir={workdir}']))
+                   shlex.join(['zeroinit', 'probe', 'page', f'--workdir={workdir}']))
 
 
 def _rounded(value):

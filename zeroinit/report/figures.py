@@ -145,7 +145,7 @@ def _best_against(gathered, groups, names, name):
     shown = []
     for (place, look), members in _members(groups, lines, names, [name]):
       scores = {group.fields[name]: group.choices[metric].best for group in members}
-      scores = {x: score for x, score in sorted(scores.items()) if math.isfinite(score.mean)}
+      scores = {x: score for x, score in sorted(scores.items()) if score.learns and math.isfinite(score.mean)}
       shown += [unit * (score.mean + sign * _deviation(score)) for score in scores.values() for sign in (-1, 1)]
       ax.errorbar([_apart(x, place, lines) for x in scores], [unit * score.mean for score in scores.values()],
                   [unit * _deviation(score) for score in scores.values()], **look)

@@ -8,7 +8,7 @@ import time
 from zeroinit.report import page
 from zeroinit.report.published import PUBLISHED_SEEDS
 from zeroinit.runs import ending
-from zeroinit.system.progress import duration
+from zeroinit.runs.progress import duration
 from zeroinit.training.optimizer import about_rates
 from zeroinit.training.protocol import PROTOCOLS
 
@@ -81,11 +81,12 @@ def progress(gathered, live):
   """
   study, results = gathered.study, gathered.results
   running = study.running()
-  diverged = sum(result['status'] == 'diverged' for result in results.values())
+  ended = collections.Counter(map(ending.status, results.values()))
   seconds = study.seconds_left(results, len(running))
   left = '' if seconds is None else f'; about {duration(seconds)} left'
   goes_on = '' if live or running else '; the same command goes on'
-  says = (f'{len(results)} of {len(study.cells)} cells done, {diverged} of them diverged; {len(running)} running, '
+  says = (f'{len(results)} of {len(study.cells)} cells done, {ended["diverged"]} of them diverged, '
+          f'{ended["at chance"]} at chance; {len(running)} running, '
           f'{len(gathered.failures)} failed{left}{goes_on}. Written at {time.strftime("%Y-%m-%d %H:%M:%S %Z")}.')
   return page.Progress(len(results), len(study.cells), says, REFRESH_SECONDS if live or running else None)
 

@@ -47,16 +47,19 @@ def of_settings(gathered):
 def _summary(study, group, metric):
   choice, theirs = group.choices[metric], published(study, group, metric)
   best, unit, against = choice.best, units(metric), difference(choice.best, theirs, metric)
+  of_best = ('mean', 'std', 'kept', 'learning_rate', 'within', 'edge')
   row = {'metric': metric, 'mean': best.mean if math.isfinite(best.mean) else None, 'std': best.std,
          'kept': best.kept, 'runs': best.runs, 'learning_rate': best.learning_rate,
          'within': ' '.join(f'{rate:g}' for rate in choice.within), 'edge': choice.edge,
          'largest_stable_rate': group.largest_stable_rate, 'diverged': group.diverged, 'at_chance': group.at_chance,
          'finished': len(group.results), 'cells': len(group.cells)}
+  if not group.learns:  # no rate is the best of those at which nothing does
+    row |= dict.fromkeys(of_best)
   if theirs:
     scaled = lambda value: None if value is None else round(value / unit, 6)
     row |= {'published': scaled(theirs.value), 'published_std': scaled(theirs.std),
             'published_learning_rate': theirs.learning_rate, 'published_table': theirs.table}
-  if against:
+  if against and group.learns:
     row |= {'difference': against.value / unit, 'standard_errors': against.standard_errors}
   return row
 

@@ -13,6 +13,7 @@ from etils import epath
 
 from zeroinit import methods
 from zeroinit.networks import own
+from zeroinit.runs import earlier
 from zeroinit.runs.checkpoints import Checkpoints, digests
 from zeroinit.system import environment, json_files, objects, processes
 from zeroinit.system.errors import UserError, first_line
@@ -164,7 +165,9 @@ def read_result(workdir):
     lacking = [name for name in OF_DONE if result.get(name) is None]
     if lacking:
       raise json_files.damaged(path, f'its status is done, and it lacks {", ".join(lacking)}')
-  return result
+  if result.get('last_quarter_cross_entropy') is not None and 'classes' not in result:
+    raise json_files.damaged(path, 'it lacks classes')
+  return earlier.result(result)
 
 
 def load(workdir):
@@ -201,7 +204,7 @@ def read_config(path):
     unknown = sorted(fields.keys() - config.keys())
     if unknown:
       raise ValueError(f'it has no field {", ".join(unknown)}')
-    config.update(fields)
+    config.update(earlier.config_fields(fields))
     config.method.update(saved['method'])
     config.method.update(own.moved(config.method, epath.Path(path).parent))
     check(config)
@@ -226,7 +229,7 @@ IF_THERE = {
     **dict.fromkeys(('test_accuracy', 'test_top5_accuracy', 'train_accuracy', 'best_test_accuracy'),
                     lambda value: value is None or json_files.is_share(value)),
     'classes': lambda value: json_files.is_count(value) and value > 1,
-    **dict.fromkeys(('train_loss', 'test_cross_entropy', 'last_quarter_cross_entropy', 'seconds'),
+    **dict.fromkeys(('train_loss', 'test_cross_entropy', 'test_loss', 'last_quarter_cross_entropy', 'seconds'),
                     lambda value: value is None or json_files.is_number(value)),
     **dict.fromkeys(('data', 'dataset', 'device', 'protocol', 'method'), json_files.is_text),
     **dict.fromkeys(('versions', 'checksums'),

@@ -13,9 +13,9 @@ from zeroinit import data
 from zeroinit.networks.layers import initial_alpha
 from zeroinit.networks.resnet import alphas
 from zeroinit.runs import ending, locks, run_directory
+from zeroinit.runs.progress import Progress
 from zeroinit.system import environment, processes
-from zeroinit.system.errors import UserError
-from zeroinit.system.progress import Progress
+from zeroinit.system.errors import UserError, first_line
 from zeroinit.training.config import check, compared_fields, described, method_label, method_of, notes
 from zeroinit.training.feed import make_feed
 from zeroinit.training.optimizer import about_rates, plateau_factor
@@ -135,7 +135,11 @@ class _Training:
       self.progress.say(line)
     saved = self.run.restore(recipe.replicated, say=self.progress.say)
     if saved:
-      self.state = flax.serialization.from_state_dict(self.state, saved)
+      try:
+        self.state = flax.serialization.from_state_dict(self.state, saved)
+      except (KeyError, ValueError) as error:
+        raise UserError(f'the checkpoint in {self.run.workdir} is of an earlier version, and cannot be gone on from: '
+                        f'use another --workdir ({first_line(error)})') from error
       self.progress.say(f'going on from step {int(self.state.step):,} of {self.schedule.steps:,}')
     elif self.run.records or self.run.checkpoints.passed_over:
       self.progress.say('no checkpoint to go on from: beginning again')
@@ -252,7 +256,7 @@ class _Training:
     diverged = bool(self.state.diverged) or self.run.records[-1]['test_cross_entropy'] is None
     outcome = (*_OUTCOME, *(['test_top5_accuracy'] if self._many_classes else []))
     last = dict.fromkeys(outcome) if diverged else {name: self.run.records[-1][name] for name in outcome}
-    late = None if diverged else float(self.state.last_quarter) / (self.step - self.schedule.last_quarter)
+    late = None if diverged else float(self.state.last_quarter)
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
         'status': 'diverged' if diverged else 'done', 'method': method_label(config),

@@ -9,9 +9,9 @@ import re
 from etils import epath
 
 from zeroinit.networks import own
-from zeroinit.runs import locks, run_directory
+from zeroinit.runs import earlier, locks, run_directory
 from zeroinit.studies.cells import ALWAYS_STATED, TUNED_OVER, Cell
-from zeroinit.system import json_files, objects
+from zeroinit.system import json_files, objects, users_files
 from zeroinit.system.errors import UserError, first_line
 from zeroinit.training.config import method_of
 from zeroinit.training.config_files import load_config, split
@@ -127,6 +127,7 @@ def _read_cell(described, path):
   try:
     cell = Cell(**{name: value for name, value in described.items() if name != 'index'})
     json_files.checked(vars(cell), path, _OF_A_CELL)
+    cell = dataclasses.replace(cell, fields=earlier.config_fields(cell.fields))
     json_files.checked(cell.fields, path, dict.fromkeys(cell.fields, _is_scalar) | _OF_FIELDS)
     lacking = {*ALWAYS_STATED, *TUNED_OVER} - cell.fields.keys()
     if lacking:
@@ -159,7 +160,9 @@ _OF_FIELDS = {
     'learning_rate': lambda value: json_files.is_number(value) and value > 0,
     'batch_size': lambda value: json_files.is_count(value) and value > 0,
     **dict.fromkeys(('seed', 'depth', 'width'), json_files.is_count),
-    **dict.fromkeys(('epochs', 'weight_decay', 'drop_by', 'drop_every', 'first_drop'), _is_amount),
+    **dict.fromkeys(('epochs', 'momentum', 'dampening', 'weight_decay', 'drop_by', 'drop_every', 'first_drop'),
+                    _is_amount),
+    **dict.fromkeys(('kernel_init', 'classifier_init'), json_files.is_text),
 }
 
 
@@ -198,7 +201,7 @@ def _copy_files(cells, directory):
   for cell in {(cell.config, in_methods(cell)): cell for cell in cells}.values():
     file, _ = split(cell.config)
     functions = dict(method_of(load_config(cell.config, cell.overrides)).code)
-    for name, text in (functions | {os.path.basename(file): own.read(file)}).items():
+    for name, text in (functions | {os.path.basename(file): users_files.read(file)}).items():
       if copies.setdefault(name, text) != text:
         raise UserError(f'the study has two files called {name}, such as {file}; give one another name')
     code |= functions

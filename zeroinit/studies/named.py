@@ -9,9 +9,16 @@ Costs are GPU-hours of an NVIDIA A100 or H200, counted from the networks' operat
 50 TFLOP/s; `--list` counts them for any part of a study.
 """
 
+import inspect
+
 SEEDS = range(15)
 # How convolutions and the classifier may have started in ZI, which does not say; the first is ours.
 STARTS = (('he', 'zero'), ('he', 'lecun'), ('truncated', 'truncated'), ('he', 'small'), ('lecun', 'lecun'))
+
+
+def names():
+  """Of the studies here."""
+  return [name for name, value in globals().items() if inspect.isgeneratorfunction(value) and not name.startswith('_')]
 
 
 def digits():

@@ -3,25 +3,19 @@
 import inspect
 import re
 
-from zeroinit.networks import own
 from zeroinit.studies import named
 from zeroinit.studies.cells import make_cell
+from zeroinit.system import users_files
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.training.config import compared_fields
 from zeroinit.training.config_files import load_config, load_module, split
 
 
-def names():
-  """Names of the studies in zeroinit/studies/named.py."""
-  found = vars(named).items()
-  return [name for name, value in found if inspect.isgeneratorfunction(value) and not name.startswith('_')]
-
-
 def named_study(name):
   """(runs, docstring) of the study of that name. Raises UserError, listing the names, where there is none."""
-  if name not in names():
-    raise UserError(f'there is no study {name!r}; there are: {", ".join(names())}'
-                    + suggestion(name, names()))
+  if name not in named.names():
+    raise UserError(f'there is no study {name!r}; there are: {", ".join(named.names())}'
+                    + suggestion(name, named.names()))
   generator = getattr(named, name)
   return generator(), inspect.getdoc(generator) or ''
 
@@ -39,7 +33,7 @@ def own_study(config):
   sweep = getattr(load_module(file), 'sweep', None)
   if sweep is None:
     raise UserError(f'{file} has no function sweep: a generator of overrides beside get_config')
-  with own.users_code(file):
+  with users_files.users_code(file):
     if inspect.signature(sweep).parameters:
       swept = []
       sweep(lambda overrides=(), **fields: swept.append({**dict(overrides), **fields}))

@@ -1,4 +1,4 @@
 """One update of one network: config -> recipe (network, schedule, devices) -> State -> step -> State.
 
-May import networks and data; knows nothing of directories, which are the business of runs.
+May import networks, data and what is below them; knows nothing of directories, which are the business of runs.
 """

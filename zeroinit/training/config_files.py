@@ -4,23 +4,13 @@ A config file has get_config(argument), which returns a config; the argument, mo
 the colon. The configs that come with the package lie in configs/ and are named without a path.
 """
 
-import pathlib
 import re
 
 from ml_collections import ConfigDict
 
-from zeroinit.networks import own
+from zeroinit.system import bundled, users_files
 from zeroinit.system.errors import UserError, first_line, suggestion
 from zeroinit.training.config import compared_fields
-
-_PACKAGE = pathlib.Path(__file__).parents[1]
-
-
-def bundled():
-  """{name: path} of the configs that come with the package: within it, or in a checkout beside it."""
-  inside = _PACKAGE / 'configs'
-  folder = inside if inside.exists() else _PACKAGE.parent / 'configs'
-  return {path.stem: str(path) for path in sorted(folder.glob('*.py')) if path.stem != '__init__'}
 
 
 def split(config):
@@ -33,10 +23,11 @@ def split(config):
   if match:
     return match[1], match[2] or ''
   name, _, argument = config.partition(':')
-  if name not in bundled():
-    raise UserError(f'there is no config {name!r}; write the path of a file, FILE.py, or one of: {", ".join(bundled())}'
-                    + suggestion(name, bundled()))
-  return bundled()[name], argument
+  ours = bundled.configs()
+  if name not in ours:
+    raise UserError(f'there is no config {name!r}; write the path of a file, FILE.py, or one of: {", ".join(ours)}'
+                    + suggestion(name, ours))
+  return ours[name], argument
 
 
 def located(config):
@@ -55,7 +46,7 @@ def load_config(config, overrides=None):
   get_config = getattr(load_module(file), 'get_config', None)
   if get_config is None:
     raise UserError(f'{file} has no function get_config')
-  with own.users_code(file):
+  with users_files.users_code(file):
     made = get_config(*([argument] if argument else []))
   for name, value in (overrides or {}).items():
     *groups, field = name.split('.')
@@ -78,9 +69,9 @@ def load_module(file):
   Raises:
     UserError: there is none, or it fails.
   """
-  text = own.read(file)
+  text = users_files.read(file)
   if file not in _modules or _modules[file][0] != text:
-    _modules[file] = text, own.execute(text, file)
+    _modules[file] = text, users_files.execute(text, file)
   return _modules[file][1]
 
 

@@ -107,7 +107,7 @@ def measure(net, variables, images, labels):
 
   Args:
     net: a ResNet or a VGG.
-    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `run_directory.load`.
+    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `zeroinit.load`.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
     labels: int32 [batch].
 
@@ -240,7 +240,7 @@ def main(argv):
 
 
 def _prepared(subject, updates):
-  """The network of a subject, and its `training.snapshots`, all on the first batch."""
+  """The network of a subject, and its `snapshots.snapshots`, all on the first batch."""
   recipe = inputs.recipe_of(subject.config)
   _need_norm(subject.label, recipe.net.method)
   command.check_updates(subject, recipe, updates)

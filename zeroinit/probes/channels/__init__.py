@@ -88,7 +88,7 @@ def measure(net, variables, images, labels):
 
   Args:
     net: a network whose convolutions and classifier are Flax's.
-    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `run_directory.load`.
+    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `zeroinit.load`.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
     labels: int32 [batch].
 

@@ -80,7 +80,7 @@ def measure(net, variables, updated, images, labels, numbers):
     variables: {'params': ..., 'batch_stats': ...} before the update.
     updated: the params after it.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
-    labels: int32 [batch], or vectors of floats, see `training.loss`.
+    labels: int32 [batch], or vectors of floats, see `snapshots.loss`.
     numbers: of the layers, from 1; see `layers.along_depth`.
 
   Returns:
@@ -194,14 +194,13 @@ def main(argv):
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
   title = linear.title(configs, nets) + ': internal covariate shift'
   writing.write('covariate_shift', title, notes, records, figure.draw(title, records), CAPTION,
-                draws=FLAGS.draws, learning_rate=sorted({config.learning_rate for config in configs}),
-                **linear.settings(configs, nets))
+                draws=FLAGS.draws, **linear.settings(configs, nets))
 
 
 def steps(config, recipe, updates, checkpoint=None):
   """(updates done, variables, parameters one update later) of a run, as numpy arrays.
 
-  Args: as of `training.states`. From a checkpoint, the update begins with no momentum, on the first batch of the run.
+  Args: as of `snapshots.states`. From a checkpoint, the update begins with no momentum, on the first batch of the run.
   """
   state = init_state(recipe, config.learning_rate, config.seed)
   if checkpoint:

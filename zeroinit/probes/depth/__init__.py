@@ -1,6 +1,6 @@
 r"""Fixup's depth test: how well a network of any depth does after one epoch.
 
-  zeroinit probe depth digits --config.learning_rate=0.03 --depths=10,100,1000 \
+  zeroinit probe depth digits --config.learning_rate=0.25 --depths=10,100,1000 \
       --methods=batch_norm,none,fixup,fixup_zero_only,fixup_rescale_only,zeroinit --workdir=DIR
 
 Writes depth.json, with a record for every method and depth, and depth.png. Exit codes: 0, or 2 for a mistake in the

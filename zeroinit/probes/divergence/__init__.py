@@ -1,6 +1,6 @@
 r"""The update at which a run diverges, in slow motion: what happens to the channels on the way.
 
-  zeroinit probe divergence digits --methods=none,zeroinit --config.learning_rate=1 \
+  zeroinit probe divergence digits --methods=none,zeroinit --config.learning_rate=8 \
       --workdir=DIR
   zeroinit probe divergence cifar10:none --config.network=cifar_resnet \
       --config.depth=110 --config.width=1 --config.kernel_init=xavier --batch_size=128 --layers=8,44,80 --workdir=DIR
@@ -178,7 +178,6 @@ def main(argv):
   configs, nets = [subject.config for subject in who], [recipe.net for recipe in recipes]
   title = writing.title(configs, nets) + ', along the fatal update'
   writing.write('divergence', title, notes, records, figure.draw(title, records), CAPTION,
-                learning_rate=sorted({config.learning_rate for config in configs}),
                 **writing.settings(configs, nets))
 
 

@@ -77,9 +77,9 @@ def measure(net, variables, images, labels, step_sizes):
 
   Args:
     net: a ResNet, a VGG, or a `linear.DeepLinear`.
-    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `run_directory.load`.
+    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `zeroinit.load`.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
-    labels: int32 [batch], or vectors of floats, see `training.loss`.
+    labels: int32 [batch], or vectors of floats, see `snapshots.loss`.
     step_sizes: floats [n], positive.
 
   Returns:
@@ -157,7 +157,9 @@ def main(argv):
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
     for subject, (net, snapshots) in zip(who, prepared, strict=True):
-      step_sizes, found = subject.config.learning_rate * multiples, {}  # by the number of updates
+      # Of one update; the linear network takes plain steps.
+      damped = 1 - subject.config.dampening if FLAGS.network == 'own' else 1.0
+      step_sizes, found = damped * subject.config.learning_rate * multiples, {}  # by the number of updates
       for done, variables, *_, batch in progress.draws(subject, snapshots):
         found.setdefault(done, []).append(measure(net, variables, *batch, step_sizes))
       for done, drawn in found.items():
@@ -170,7 +172,7 @@ def main(argv):
   title = linear.title(configs, nets)
   title += f', along the gradient: step sizes from {multiples[0]:g} to {multiples[-1]:g} learning rates'
   writing.write('landscape', title, notes, records, figure.draw(title, records), CAPTION, draws=FLAGS.draws,
-                learning_rate=sorted({config.learning_rate for config in configs}), **linear.settings(configs, nets))
+                **linear.settings(configs, nets))
 
 
 def _multiples():

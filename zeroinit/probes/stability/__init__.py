@@ -99,7 +99,7 @@ def measure(config, recipe, updates=100, width=0.5, variables=None, tell=lambda 
 
   Args:
     config: of a run: the rate to begin with, and the seed.
-    recipe: of the run, see `training.constant`.
+    recipe: of the run, see `snapshots.constant`.
     updates: n, 4 or more.
     width: of the interval that encloses the limit, in log2.
     variables: to start from, {'params': ..., 'batch_stats': ...}; default: the initialization by the config's seed.

@@ -83,7 +83,7 @@ def measure(net, variables, images):
 
   Args:
     net: a ResNet, or a Toy of `zeroinit.probes.variance.toys`.
-    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `run_directory.load`.
+    variables: {'params': ..., 'batch_stats': ...}, as of net.init or `zeroinit.load`.
     images: float32 [batch, height, width, channels], standardized; a ghost size must divide the batch.
 
   Returns:
@@ -215,7 +215,7 @@ def main(argv):
 
 
 def _own(subject, updates):
-  """The network of a config, and its `training.snapshots`, all on the first batch."""
+  """The network of a config, and its `snapshots.snapshots`, all on the first batch."""
   recipe = inputs.recipe_of(subject.config)
   if not hasattr(recipe.net, 'block'):
     raise UserError(f'{recipe.net.title} has no residual blocks, and so no skip path whose variance could be measured')

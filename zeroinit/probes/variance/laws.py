@@ -67,7 +67,7 @@ def expected(net, start):
 def _gain(net, spec, channels):
   """Second moment after a convolution over that before its ReLU, which halves it, if it has one; without a border."""
   scale, fan, _ = KERNEL_INITS[net.kernel_init]
-  variance = scale / {'fan_in': channels, 'fan_avg': (channels + spec.features) / 2}[fan]
+  variance = scale / {'fan_in': channels, 'fan_out': spec.features, 'fan_avg': (channels + spec.features) / 2}[fan]
   return variance * channels * (1.0 if net.block is LinearBlock else 0.5)
 
 
