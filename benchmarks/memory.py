@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import record
-from configs import imagenet
-from zeroinit import command_line
+from zeroinit import command_line, load_config
 from zeroinit.data.imagenet import TRAIN_EXAMPLES
 from zeroinit.training import step, stream
 from zeroinit.training.recipe import make_recipe
@@ -21,7 +20,7 @@ CASES = [('zeroinit', 256, False), ('zeroinit', 4096, False), ('ghost_norm', 409
 
 def measure(method, batch_size, remat):
   """Bytes that the program keeps beside its arguments, and those of the arguments: state and batch."""
-  config = imagenet.get_config(f'{method},v2')
+  config = load_config(f'imagenet:{method},v2')
   config.batch_size, config.remat = batch_size, remat
   recipe = make_recipe(config, TRAIN_EXAMPLES, jax.devices()[:1])
   state = step.init_state(recipe, 0.1, 0)

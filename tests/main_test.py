@@ -13,5 +13,5 @@ def test_the_libraries_are_quiet(tmp_path):
   assert code == 0 and not errors
   assert 'alpha starts at 0 in all 3 blocks' in output
   run = tmp_path / 'run'
-  assert output.splitlines()[-1] == (f'results: {run}/result.json and metrics.jsonl; next: zeroinit '
-                                     f'probe variance --checkpoint={run} --workdir={run}/probes')
+  assert output.splitlines()[-1] == (f'results: {run}/result.json and metrics.jsonl; next: a lower '
+                                     '--config.learning_rate or more --config.epochs, in another --workdir')

@@ -27,7 +27,7 @@ BY_CI = (ROOT / '.ci' / 'run').read_text()
 NO_COMMANDS = ('x = shortcut(x)', 'zeroinit/\n')  # how those indented blocks begin that are no commands
 OF_OTHERS = ('tensorboard --logdir=runs', 'mkdocs serve')  # what comes with a package that we do not make
 OURS = '|'.join(VERBS)
-INLINE = rf'`((?:python -m|zeroinit (?:{OURS})\b|pip install|pytest|ruff|mkdocs|tensorboard|srun --)[^`]*)`'
+INLINE = rf'`((?:python -m|zeroinit (?:{OURS})\b(?=[^`]*--)|pip install|pytest|ruff|mkdocs|tensorboard|srun --)[^`]*)`'
 PLACEHOLDERS = {'HOST:PORT': 'localhost:1234', '--process=I': '--process=0', 'gs://BUCKET': 'gs://bucket'}
 
 

@@ -509,7 +509,7 @@ def test_none_that_trains_at_1_is_not_that_of_the_paper(tmp_path):
 
 
 def test_a_study_of_ones_own_has_no_claims(tmp_path):
-  (tmp_path / 'mine.py').write_text('from zeroinit import load_config\n\n\ndef get_config(method):\n'
+  (tmp_path / 'mine.py').write_text('from zeroinit import load_config\n\n\ndef get_config(method="none"):\n'
                                     '  return load_config(f"digits:{method}")\n\n\ndef sweep():\n'
                                     '  """My sweep."""\n  for width in (1, 2):\n    yield {"width": width}\n')
   pairs, document = sweeps.own_study(str(tmp_path / 'mine.py'))
@@ -591,7 +591,7 @@ def test_the_page_refreshes_while_the_study_runs_and_no_longer(tmp_path):
       section for section in read.all('section') if 'data-refresh' in section] != []
   read = written(live=True)
   assert refreshes(read) and read.all('progress')[0]['value'] == '16' and read.all('progress')[0]['max'] == '40'
-  assert '16 of 40 cells done, 8 of them diverged; 0 running' in read.text and 'Written at 20' in read.text
+  assert '16 of 40 cells done, 8 of them diverged, 0 at chance; 0 running' in read.text and 'Written at 20' in read.text
 
   read = written(live=False)  # nobody is at it
   assert not refreshes(read) and 'the same command goes on' in read.text

@@ -39,11 +39,10 @@ def main(argv):
   except Stopped as stopped:
     sys.exit(128 + stopped.signal)
   run = WORKDIR.value
-  if ending.status(result) != 'done':
-    then = 'a lower --config.learning_rate, in another --workdir'
-  else:
-    then = shlex.join(['zeroinit', 'probe', 'variance', f'--checkpoint={run}', f'--workdir={run}/probes'])
-  command_line.end(f'{run}/result.json and metrics.jsonl', then)
+  then = {'diverged': 'a lower --config.learning_rate, in another --workdir',
+          'at chance': 'a lower --config.learning_rate or more --config.epochs, in another --workdir',
+          'done': shlex.join(['zeroinit', 'probe', 'variance', f'--checkpoint={run}', f'--workdir={run}/probes'])}
+  command_line.end(f'{run}/result.json and metrics.jsonl', then[ending.status(result)])
 
 
 if __name__ == '__main__':

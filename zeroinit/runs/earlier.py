@@ -9,7 +9,7 @@ def config_fields(fields):
   kernel_init = fields.get('kernel_init', 'he')
   since = {'momentum': 0.9, 'dampening': 0.0, 'kernel_init': kernel_init,
            'classifier_init': 'lecun' if kernel_init == 'he' else kernel_init}
-  return since | fields
+  return fields | {name: value for name, value in since.items() if name not in fields}
 
 
 def result(found):

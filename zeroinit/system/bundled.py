@@ -2,7 +2,7 @@
 
 import pathlib
 
-_PACKAGE = pathlib.Path(__file__).parents[1]
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
 def configs():
