@@ -212,6 +212,16 @@ def test_every_file_is_in_the_map():
     assert f'    {name}/' in text or not list((ROOT / name).glob('*')), name
 
 
+def test_what_the_readme_says_is_done_with_the_wheel_as_well():
+  """By what it is done: the verb, and what stands after it, of every command of ours."""
+  by_wheel = (ROOT / '.ci' / 'wheel').read_text()
+  said = [' '.join(line.split()[:4 if 'probe' in line else 3]) for line in commands(ROOT / 'README.md')
+          if line.startswith('zeroinit ')]
+  assert len(said) > 8
+  for command_of_ours in said:
+    assert command_of_ours.split(' --')[0] in by_wheel, command_of_ours
+
+
 def test_links_between_pages_and_files_lead_somewhere():
   for page in PAGES:
     for target in re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text()):
