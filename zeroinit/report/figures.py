@@ -39,6 +39,7 @@ DASHES = ('-', '--', ':', '-.')
 ASIDE = 2**0.15  # a published value is drawn so much to the right, so that it does not hide ours
 TICKS = (10, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 100)  # of accuracy, where there is room
 PANELS = 12  # at most, in one figure
+PANEL_NAMES = ('depth', 'batch_size', 'width', 'kernel_init', 'classifier_init')
 ALMOST = 100.5  # percent; the error is taken from here, so that an accuracy of 100 % has a place on a logarithmic axis
 AXIS = {ACCURACY: 'test accuracy, %', LOSS: 'training loss, with L2'}
 NAMES = {'batch_size': 'batch size', 'learning_rate': 'learning rate', 'depth': 'depth'}
@@ -61,8 +62,8 @@ def draw(gathered):
 
 
 def _against_the_rate(gathered, groups, names, metric):
-  """A line per method over the learning rate, a panel per batch size and depth."""
-  panel_names = [name for name in ('depth', 'batch_size') if name in names]
+  """A line per method over the learning rate, a panel per batch size, depth, width and start."""
+  panel_names = [name for name in PANEL_NAMES if name in names]
   of_panels = {}
   for group in groups:
     of_panels.setdefault(tuple(group.fields.get(name) for name in panel_names), []).append(group)
@@ -78,7 +79,8 @@ def _against_the_rate(gathered, groups, names, metric):
     _rate_panel(ax, gathered, of_panels[panel], lines, metric, names, panel_names)
     below = list(axes.flat).index(ax) + columns
     ax.set_xlabel('' if below < len(shown) else 'learning rate')
-    ax.set_title(', '.join(f'{NAMES[name]} {value}' for name, value in zip(panel_names, panel, strict=True)))
+    title = ', '.join(f'{name.replace("_", " ")} {value}' for name, value in zip(panel_names, panel, strict=True))
+    ax.set_title(textwrap.fill(title, int(12 * width / columns)))
   for ax in list(axes.flat)[len(shown):]:
     ax.remove()
   figure.supylabel(AXIS[metric], fontsize=9)
