@@ -185,7 +185,7 @@ def python_of(page):
 @pytest.fixture(scope='module')
 def first_run(surroundings):
   """The run of the first command of all, at which others look."""
-  ran = python(surroundings, '-m', 'zeroinit.main', '--config=configs/digits.py', '--workdir=runs/first',
+  ran = python(surroundings, '-m', 'zeroinit.main', '--config=digits', '--workdir=runs/first',
                '--config.epochs=0.3')
   assert not ran.returncode, ran.stderr
 
