@@ -223,9 +223,9 @@ def main(argv):
   prepared = [_prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, snapshots) in zip(who, prepared, strict=True):
+    for subject, (net, of_draw) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for done, variables, batch in progress.draws(subject, snapshots):
+      for done, variables, batch in progress.draws(subject, of_draw):
         found.setdefault(done, []).append(measure(net, variables, *batch))
       for done, draws in found.items():
         here = [subject.made(net, updates=done) | writing.mean(drawn) for drawn in zip(*draws, strict=True)]

@@ -190,9 +190,9 @@ def main(argv):
   chosen = [_chosen(net, image_shape(subject.config)) for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, snapshots), shown in zip(who, prepared, chosen, strict=True):
+    for subject, (net, of_draw), shown in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for done, variables, batch in progress.draws(subject, snapshots):
+      for done, variables, batch in progress.draws(subject, of_draw):
         measured = measure(net, variables, *batch)
         found.setdefault(done, []).append([_kept(record, shown) for record in measured])
       for done, draws in found.items():

@@ -179,9 +179,9 @@ def main(argv):
             for (net, _), shape in zip(prepared, shapes, strict=True)]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, snapshots), numbers in zip(who, prepared, chosen, strict=True):
+    for subject, (net, of_draw), numbers in zip(who, prepared, chosen, strict=True):
       found = {}  # by the number of updates
-      for done, variables, updated, batch in progress.draws(subject, snapshots):
+      for done, variables, updated, batch in progress.draws(subject, of_draw):
         found.setdefault(done, []).append(measure(net, variables, updated, *batch, numbers))
       for done, draws in found.items():
         here = [subject.made(net, updates=done) | writing.mean(drawn) for drawn in zip(*draws, strict=True)]

@@ -156,11 +156,11 @@ def main(argv):
   prepared = [linear.prepared(subject, updates) for subject in who]
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, snapshots) in zip(who, prepared, strict=True):
+    for subject, (net, of_draw) in zip(who, prepared, strict=True):
       # Of one update; the linear network takes plain steps.
       damped = 1 - subject.config.dampening if FLAGS.network == 'own' else 1.0
       step_sizes, found = damped * subject.config.learning_rate * multiples, {}  # by the number of updates
-      for done, variables, *_, batch in progress.draws(subject, snapshots):
+      for done, variables, *_, batch in progress.draws(subject, of_draw):
         found.setdefault(done, []).append(measure(net, variables, *batch, step_sizes))
       for done, drawn in found.items():
         along = [writing.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]

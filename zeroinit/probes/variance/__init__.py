@@ -190,9 +190,9 @@ def main(argv):
   prepared = [prepare(subject) for subject in who]  # so that a mistake shows before anything is computed
   records, notes, formulas = [], [], {}
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
-    for subject, (net, snapshots) in zip(who, prepared, strict=True):
+    for subject, (net, of_draw) in zip(who, prepared, strict=True):
       found = {}  # by the number of updates
-      for done, variables, (images, _) in progress.draws(subject, snapshots):
+      for done, variables, (images, _) in progress.draws(subject, of_draw):
         found.setdefault(done, []).append(measure(net, variables, images))
       for done, draws in found.items():
         records += _records(subject, net, done, draws)
@@ -236,12 +236,12 @@ def _toy(subject):
   memory.need(net.title, 2 * memory.parameter_bytes(net, inputs_of(jax.random.key(0)).shape[1:]))
   init = jax.jit(partial(net.init, train=False))
 
-  def snapshots(index):
+  def of_draw(index):
     weights, images = jax.random.split(jax.random.key(subject.draw(index).seed))
     images = inputs_of(images)
     yield 0, {'batch_stats': {}} | init(weights, images[:1]), (images, None)
 
-  return net, snapshots
+  return net, of_draw
 
 
 def _records(subject, net, done, draws):
