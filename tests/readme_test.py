@@ -149,7 +149,8 @@ def small_commands(page):
   """(command, its words in a small form) of those that need no cluster and no ImageNet; of each probe one or two."""
   for line in commands(page):
     words = words_of(line)
-    here = words and words[0] in SMALL and not re.search('imagenet|--study=|://', line) and f"{line}'" not in BY_CI
+    here = words and words[0] in SMALL and not re.search('imagenet|://', line) and f"{line}'" not in BY_CI
+    here = here and not any(word.startswith('--study=') for word in words)  # those of the papers are not small
     if here and ('.probes.' not in words[0] or line == probed().get(kind(words))):
       yield line, [*words, *SMALL[words[0]].split()]
 
