@@ -78,7 +78,7 @@ def test_what_is_done_or_queued_is_not_submitted(slurm, tmp_path):
   assert first == (f'0 of 10 cells are done, 0 wait or run; submitted 10 in 10 tasks as job 7, with logs '
                    f'{workdir}/slurm/7_*')
   assert last.startswith(f'results: {workdir}; next: ')
-  assert shlex.split(last.rpartition('next: ')[2]) == ['python', '-m', 'zeroinit.report', f'--workdir={workdir}']
+  assert shlex.split(last.rpartition('next: ')[2]) == ['zeroinit', 'report', f'--workdir={workdir}']
   script = (tmp_path / 'script').read_text()
   assert dry.startswith(script)
   assert shlex.split(script.splitlines()[-1])[-1] == f'{workdir}/slurm'

@@ -118,7 +118,7 @@ DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=16')
 
 @pytest.mark.slow
 def test_those_that_diverge_have_records(tmp_path):
-  made, output = probe('divergence', *DIGITS, '--methods=none,batch_norm', '--config.learning_rate=1', '--updates=20',
+  made, output = probe('divergence', *DIGITS, '--methods=none,batch_norm', '--config.learning_rate=10', '--updates=20',
                        '--points=3', '--layers=4,14', workdir=tmp_path)
   assert [(record['method'], record['layer']) for record in made['records']] == [('none', 4), ('none', 14)]
   for record, channels_there in zip(made['records'], (16, 10), strict=True):

@@ -160,7 +160,7 @@ DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=10', '--confi
 @pytest.mark.slow
 def test_a_record_for_every_method_and_moment(tmp_path):
   made, output = probe('landscape', *DIGITS, '--methods=none,ghost_norm', '--updates=0,3', '--draws=2', '--points=3',
-                       '--config.learning_rate=0.25', workdir=tmp_path)
+                       '--config.learning_rate=2.5', workdir=tmp_path)
   records = made['records']
   assert [(record['method'], record['updates']) for record in records] == [
       (name, updates) for name in ('none', 'ghost_norm') for updates in (0, 3)]

@@ -157,8 +157,8 @@ def main(argv):
   records, notes = [], []
   with command.Measuring(len(who) * len(updates) * FLAGS.draws) as progress:
     for subject, (net, of_draw) in zip(who, prepared, strict=True):
-      # Of one update; the linear network takes plain steps.
-      damped = 1 - subject.config.dampening if FLAGS.network == 'own' else 1.0
+      # Of one update; the linear network takes plain steps. Rounded: 0.1, not 0.09999999999999998.
+      damped = round(1 - subject.config.dampening, 9) if FLAGS.network == 'own' else 1.0
       step_sizes, found = damped * subject.config.learning_rate * multiples, {}  # by the number of updates
       for done, variables, *_, batch in progress.draws(subject, of_draw):
         found.setdefault(done, []).append(measure(net, variables, *batch, step_sizes))
