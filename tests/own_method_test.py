@@ -16,6 +16,7 @@ import pytest
 from random_variables import random_variables
 from step_test import DATA, config_of, losses, start
 
+from zeroinit.__main__ import parsed
 from zeroinit.data import digits
 from zeroinit.methods import METHODS, Method
 from zeroinit.networks import own
@@ -403,9 +404,9 @@ def walked(tmp_path_factory):
              'zeroinit.launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
                               '--methods=layer_scale,batch_norm'],
              'zeroinit.probes.variance': []}
-  lines = re.findall(r'^python -m (\S+) ((?:.*\\\n)*.*)', PAGE, re.MULTILINE)
-  for module, flags in lines:
-    flags = re.sub(r'=(my_method\.py|runs/|probes/)', rf'={folder}/\1', flags.replace('\\\n', '')).split('#')[0].split()
+  for line in re.findall(r'^zeroinit ((?:.*\\\n)*.*)', PAGE, re.MULTILINE):
+    words = line.replace('\\\n', '').split('#')[0]
+    module, flags = parsed(re.sub(r'(?<=[ =])(my_method\.py|runs/|probes/)', rf'{folder}/\1', words).split())
     code, output, errors = command.run(module, *flags, *shorter.get(module, []), cache=cache)
     assert code == 0, (module, errors)
     said.setdefault(module, []).append(output)
@@ -437,7 +438,7 @@ def test_every_command_of_the_page_works(walked):
 @pytest.mark.slow
 def test_the_run_of_the_page_is_loaded_as_it_says(walked):
   folder, _ = walked
-  shown = re.search(r'```python[^\n]*\n(from zeroinit import runs.*?)```', PAGE, re.DOTALL)[1]
+  shown = re.search(r'```python[^\n]*\n(from zeroinit import load\n.*?)```', PAGE, re.DOTALL)[1]
   process = subprocess.run([sys.executable, '-c', shown], text=True, capture_output=True, cwd=folder)
   assert process.returncode == 0 and '(16,)' in process.stdout, process.stderr
 
