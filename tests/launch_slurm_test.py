@@ -108,7 +108,7 @@ def test_what_sbatch_refuses_is_one_line(slurm, tmp_path):
 
 @pytest.mark.parametrize('flags, expected', [
     (['--dry_run', '--slurm=qos='], '--slurm=KEY=VALUE'),
-    (['--dry_run', '--slurm=cpus-per-task=4'], 'flag of zeroinit.launch.slurm'),
+    (['--dry_run', '--slurm=cpus-per-task=4'], 'flag of zeroinit slurm'),
     (['--dry_run', '--workdir=gs://bucket/study'], 'nodes share'),
     ([], 'no sbatch here'),
 ])

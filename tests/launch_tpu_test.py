@@ -54,7 +54,7 @@ def test_a_dry_run_prints_what_is_meant_for_every_slice():
 def test_an_installation_comes_before_the_work():
   archive, *rest = dry_run(f'--workdir={AWKWARD}', '--install', '--directory=my code', '--python=/opt/a b/python',
                            '--project=p')
-  assert archive == ['git', 'archive', f'--output={ARCHIVE}', 'HEAD']
+  assert archive == ['git', '-C', str(command.ROOT), 'archive', f'--output={ARCHIVE}', 'HEAD']
   for name, (copy, install, work) in zip(('slice-a', 'slice-b'), (rest[:3], rest[3:]), strict=True):
     assert copy == [*gcloud('scp', ARCHIVE, f'{name}:'), '--project=p']
     assert remote(install) == ['mkdir', '-p', '--', 'my code', '&&', 'cd', '--', 'my code', '&&',
