@@ -10,19 +10,24 @@ import sys
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def start(module, *flags, cache=None, log=None, before=(), **environment):
+def share_programs(directory):
+  """From now on this process, where it has not imported jax yet, and all that it starts compile each program once.
+
+  Most of a test's time is that of its compiler.
+  """
+  os.environ.update(JAX_COMPILATION_CACHE_DIR=str(directory), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+                    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
+
+
+def start(module, *flags, log=None, before=(), **environment):
   """Starts `python -m module flags` in the checkout.
 
   Args:
-    cache: directory for compiled programs, shared between starts.
     log: opened file that gets all it says, in the place of pipes.
     before: words before the command, such as those of unshare.
   """
   # Tests compile much and run little, so the compiler need not try hard.
   environment = os.environ | {'PYTHONUNBUFFERED': '1', 'XLA_FLAGS': '--xla_backend_optimization_level=0'} | environment
-  if cache:
-    environment |= {'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-                    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0'}
   command = [*before, sys.executable, '-m', module, *map(str, flags)]
   return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=log or subprocess.PIPE,
                           stderr=subprocess.STDOUT if log else subprocess.PIPE)

@@ -1,21 +1,35 @@
-"""What all tests share: 8 virtual CPU devices."""
+"""What all tests share: 8 virtual CPU devices, and the programs that were compiled before."""
+
+# ruff: noqa: E402  (jax looks at the environment when it is imported)
 
 import os
 import pathlib
 import signal
 
+import command
+
 # Before jax is imported. The tests compile much and run little, so the compiler need not try hard.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0 ' + os.environ.get('XLA_FLAGS', '')
+command.share_programs(command.ROOT / '.pytest_cache' / 'compiled')  # between runs of the tests as well
 
 import jax
 import pytest
+
+from zeroinit.system import compiling
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and all commands that it starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 8)
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'
+
+
+@pytest.fixture(autouse=True, scope='module')
+def forgetting():
+  """Each program is some ten mappings of memory, and a process with 65,530 of them crashes in its next compilation."""
+  yield
+  compiling.forget()
 
 
 @pytest.fixture(autouse=True)

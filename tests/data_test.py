@@ -148,6 +148,7 @@ def test_digits_are_split_the_same_way_always():
   np.testing.assert_allclose(dataset.train_images.std(), digits.STD, atol=0.01)
 
 
+@pytest.mark.slow
 def test_real_cifar10(real_cifar10):
   dataset = cifar10.load(str(real_cifar10))
   assert dataset.title == 'CIFAR-10, JPEG q75 copy'

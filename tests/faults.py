@@ -63,7 +63,6 @@ class Harness:
 
   def __init__(self, directory, seed, say=print):
     self.directory, self.random, self.say = pathlib.Path(directory), random.Random(seed), say
-    self.cache = self.directory / 'compiled'
     self.done = collections.Counter()
     self._numbers = itertools.count()
     self._references = {}
@@ -81,13 +80,13 @@ class Harness:
     return process
 
   def train(self, workdir, flags_=RUN, **options):
-    return self.start('zeroinit.main', *flags_, workdir=workdir, **{'cache': self.cache, **options})
+    return self.start('zeroinit.main', *flags_, workdir=workdir, **options)
 
   def undisturbed(self, module='zeroinit.main', words=RUN):
     """The workdir of a run or study that nothing happened to."""
     if (module, words) not in self._references:
       workdir = self.new('undisturbed')
-      self._finish(self.start(module, *words, workdir=workdir, cache=self.cache))
+      self._finish(self.start(module, *words, workdir=workdir))
       self._references[module, words] = workdir
     return self._references[module, words]
 
@@ -146,7 +145,8 @@ class Harness:
       workdir, hits = self.new('run'), min(kills - progress.done, self.random.randint(4, 10))
       while True:
         moment = self.random.choices(kinds, (2, 1, 3, 4, 3, 1))[0] if hits else None
-        process = self.train(workdir, flags_, cache=None if moment == 'compiling' else self.cache)
+        anew = {'JAX_ENABLE_COMPILATION_CACHE': 'false'} if moment == 'compiling' else {}
+        process = self.train(workdir, flags_, **anew)
         if moment:
           self._moment(process, workdir, moment)
           fault = self.random.choices(['SIGKILL', 'SIGTERM', 'SIGSTOP and SIGCONT'], (6, 1, 1))[0]
@@ -185,7 +185,7 @@ class Harness:
     while progress.done < kills:
       workdir, hits, dead = self.new('study'), min(kills - progress.done, self.random.randint(5, 9)), set()
       while True:
-        launcher = self.start('zeroinit.launch.local', *words, workdir=workdir, cache=self.cache)
+        launcher = self.start('zeroinit.launch.local', *words, workdir=workdir)
         while launcher.poll() is None and hits:
           began, patience = time.monotonic(), self.random.uniform(0.2, 8)
           in_cell = self.random.random() < 0.7
@@ -571,6 +571,7 @@ def main(argv):
   del argv
   began = time.monotonic()
   with tempfile.TemporaryDirectory(prefix='faults-') as directory:
+    command.share_programs(f'{directory}/compiled')
     harness = Harness(directory, SEED.value, lambda line: print(line, flush=True))
     print(f'seed {SEED.value}', flush=True)
     tasks = [('signals to training', lambda: harness.training_signals(TRAINING_KILLS.value)),

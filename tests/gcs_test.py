@@ -166,8 +166,7 @@ def metrics(text):
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_in_a_bucket_ends_as_in_a_directory(server, tmp_path):
   """SIGKILL while the first checkpoint is on its way, then at random moments, then while an old one is removed."""
-  cache = tmp_path / 'compiled'
-  code, _, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={tmp_path}/run', cache=cache)
+  code, _, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={tmp_path}/run')
   assert code == 0, errors
 
   rng = random.Random(0)
@@ -185,7 +184,7 @@ def test_killed_at_any_moment_a_run_in_a_bucket_ends_as_in_a_directory(server, t
   kills = [saving, lambda: recorded(2), lambda: recorded(4), removing]
   for due in [*kills, None]:
     process = command.start('zeroinit.main', *FLAGS, '--workdir=gs://bucket/run', '--config.checkpoint_seconds=0',
-                            cache=cache, **server.environment)
+                            **server.environment)
     if due:
       while not due() and process.poll() is None:
         time.sleep(0.01)

@@ -17,7 +17,8 @@ SMALL = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=l
 
 @pytest.mark.slow
 def test_a_study_from_the_command_to_the_report(tmp_path):
-  code, output, errors = command.run('zeroinit.launch.local', *SMALL, f'--workdir={tmp_path}/study', '--slots=2')
+  code, output, errors = command.run('zeroinit.launch.local', *SMALL, f'--workdir={tmp_path}/study', '--slots=2',
+                                     JAX_COMPILATION_CACHE_DIR='')
   assert code == 0, errors
   assert '4 cells, 0 of them done; 2 workers' in output
   assert len(re.findall(r'\[\d/4\] (none|zeroinit)_WRN-10-1_b64_r[\d.]+_s0: test accuracy 0\.\d{4}', output)) == 4
@@ -40,7 +41,7 @@ def test_a_study_from_the_command_to_the_report(tmp_path):
 def test_four_methods_and_two_depths_are_eight_programs(tmp_path):
   code, _, errors = command.run('zeroinit.launch.local', '--study=digits', '--set=depth=10,16', '--set=evaluations=1',
                                 '--set=epochs=0.2', '--set=learning_rate=2^-8,2^-7,2^-6', f'--workdir={tmp_path}/study',
-                                '--slots=2')
+                                '--slots=2', JAX_COMPILATION_CACHE_DIR='')
   assert code == 0, errors
   said = ''.join(path.read_text() for path in (tmp_path / 'study').glob('workers/*.log'))
   assert sum(map(int, re.findall(r'(\d+) training programs compiled', said))) == 8

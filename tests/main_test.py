@@ -1,4 +1,5 @@
 import command
+import pytest
 
 
 def test_help_says_what_to_type():
@@ -7,6 +8,7 @@ def test_help_says_what_to_type():
   assert 'Traceback' not in errors and code == 0
 
 
+@pytest.mark.slow
 def test_the_libraries_are_quiet(tmp_path):
   code, output, errors = command.run('zeroinit.main', '--config=configs/digits.py:multiplier', '--config.depth=10',
                                      '--config.epochs=0.1', f'--workdir={tmp_path / "run"}')

@@ -215,6 +215,7 @@ def test_the_branch_is_measured_after_the_multiplier(file):
   assert got == [pytest.approx(record, rel=1e-5) for record in want] and want[0]['share'] > 0.1
 
 
+@pytest.mark.slow
 def test_no_law_is_claimed_for_a_function(file):
   net = wide(method(file, norm='group_norm'))
   assert laws.expected(net, 1.0) is None and laws.formula(net) == ''
@@ -398,7 +399,7 @@ def test_on_the_command_line_it_is_one_line(file, tmp_path):
 @pytest.fixture(scope='module')
 def walked(tmp_path_factory):
   """A directory in which all commands of the page have been run, shortened, and {module: what they printed}."""
-  folder, cache, said = tmp_path_factory.mktemp('own'), tmp_path_factory.mktemp('compiled'), {}
+  folder, said = tmp_path_factory.mktemp('own'), {}
   shutil.copy(EXAMPLES / 'layer_scale.py', folder / 'my_method.py')
   shorter = {'zeroinit.main': ['--config.depth=10', '--config.epochs=0.5'],
              'zeroinit.launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
@@ -407,7 +408,7 @@ def walked(tmp_path_factory):
   for line in re.findall(r'^zeroinit ((?:.*\\\n)*.*)', PAGE, re.MULTILINE):
     words = line.replace('\\\n', '').split('#')[0]
     module, flags = parsed(re.sub(r'(?<=[ =])(my_method\.py|runs/|probes/)', rf'{folder}/\1', words).split())
-    code, output, errors = command.run(module, *flags, *shorter.get(module, []), cache=cache)
+    code, output, errors = command.run(module, *flags, *shorter.get(module, []))
     assert code == 0, (module, errors)
     said.setdefault(module, []).append(output)
   return folder, said

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probing import LABELS, assert_mistake, assert_on_page, method, probe, some_images, wide
+from probing import LABELS, assert_mistakes, assert_on_page, method, probe, some_images, wide
 from random_variables import random_variables
+from rows import few
 
 from zeroinit.networks.layers import GhostNorm
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1
@@ -106,6 +107,7 @@ def test_in_networks_the_equation_holds_at_every_norm(net):
   assert len({record['layer'] for record in records}) == len(records)
 
 
+@pytest.mark.slow
 def test_the_norms_are_in_the_order_of_computation():
   expected = []
   before = (16, 64)  # channels and pixels; the first norm of a stage sees those of the stage before
@@ -131,7 +133,7 @@ def test_the_norms_of_other_networks():
   assert layers(CifarResNet(depth=8, method=method('batch_norm_last'))) == ['norm']
 
 
-@pytest.mark.parametrize('net', [wide('batch_norm', 22), CifarResNet(depth=14, method=method('batch_norm'))],
+@pytest.mark.parametrize('net', few([wide('batch_norm', 22), CifarResNet(depth=14, method=method('batch_norm'))], 1),
                          ids=lambda net: net.title)
 def test_the_terms_are_the_gradients_of_shift_and_scale(net):
   """dL/dbeta = <1, g> and dL/dgamma = <g, yhat>, at every norm, also of scanned blocks: another way to both terms."""
@@ -254,8 +256,8 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('words, message', [
-    ('--methods=batch_norm,zeroinit', 'zeroinit has no norm to look at'), ('--updates=9999', 'is more than the'),
-    ('--batch_size=100', 'does not divide batch_size 100')])
-def test_mistake(words, message, tmp_path):
-  assert_mistake('bound', '--config=configs/digits.py:ghost_norm', words, message=message, workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('bound', '--config=configs/digits.py:ghost_norm', workdir=tmp_path / 'made', mistakes={
+      '--methods=batch_norm,zeroinit': 'zeroinit has no norm to look at',
+      '--updates=9999': 'is more than the',
+      '--batch_size=100': 'does not divide batch_size 100'})

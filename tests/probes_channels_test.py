@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probing import LABELS, assert_mistake, cross_entropy, probe, some_images, wide
+from probing import LABELS, assert_mistakes, cross_entropy, probe, some_images, wide
 from random_variables import random_variables
 
 from configs import cifar10
@@ -193,6 +193,7 @@ def test_dropout_is_off_and_remat_changes_nothing():
     assert found == pytest.approx(plain, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_summed_in_float32():
   net, images = wide('biases'), some_images()
   variables = random_variables(net, images, train=False)
@@ -214,6 +215,7 @@ def test_squares_of_gradients_may_overflow():
     assert got[field] == pytest.approx(want[field], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_backward_pass():
   """Terms are never stored, nor slopes of all layers: nothing beyond sums of the size of the parameters."""
   net, images = wide('none', 52), jax.ShapeDtypeStruct((64, 16, 16, 3), jnp.float32)
@@ -255,7 +257,7 @@ def test_the_figure_says_where_there_is_nothing_to_draw():
 def test_table_1_of_bjorck_et_al(name, low, high, real_cifar10):
   config = cifar10.get_config(name)
   config.update({'data_dir': str(real_cifar10), 'network': 'cifar_resnet', 'depth': 110, 'width': 1,
-                 'kernel_init': 'xavier', 'crop': 'zero', 'batch_size': 128})
+                 'kernel_init': 'xavier', 'classifier_init': 'xavier', 'crop': 'zero', 'batch_size': 128})
   recipe = inputs.recipe_of(config)
   (_, variables), = snapshots.states(config, recipe)
   records = channels.measure(recipe.net, variables, *inputs.first_batch(config))
@@ -289,13 +291,11 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('flags, message', [
-    ('--layers=2,99', '--layers=99 does not exist: WRN-16-1 has the layers 1 to 14'),
-    ('--histogram=15', '--histogram=15 does not exist'),
-    ('--heat_map=40', '--heat_map=40 does not exist'),
-    ('--layers=stem', '--layers=stem: write positive numbers'),
-    ('--updates=-1', '--updates=-1: write numbers'),
-])
-def test_mistake(flags, message, tmp_path):
-  assert_mistake('channels', '--config=configs/digits.py:none', '--config.depth=16', flags, message=message,
-                 workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('channels', '--config=configs/digits.py:none', '--config.depth=16', workdir=tmp_path / 'made',
+                  mistakes={
+      '--layers=2,99': '--layers=99 does not exist: WRN-16-1 has the layers 1 to 14',
+      '--histogram=15': '--histogram=15 does not exist',
+      '--heat_map=40': '--heat_map=40 does not exist',
+      '--layers=stem': '--layers=stem: write positive numbers',
+      '--updates=-1': '--updates=-1: write numbers'})

@@ -14,6 +14,7 @@ from probing import probe
 
 from zeroinit.methods import METHODS
 from zeroinit.probes import depth, gradients, stability, variance
+from zeroinit.runs import run_directory
 
 pytestmark = pytest.mark.slow  # many processes, each of which compiles
 
@@ -21,40 +22,35 @@ DIGITS = ('--config=configs/digits.py:ghost_norm', '--config.depth=10')
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
-@pytest.fixture(scope='module')
-def run_directory(tmp_path_factory, cache):
+def trained(tmp_path_factory):
   """A short run with ghost norm."""
   workdir = tmp_path_factory.mktemp('runs') / 'trained'
-  code, _, errors = command.run('zeroinit.main', *DIGITS, '--config.epochs=0.5', f'--workdir={workdir}', cache=cache)
+  code, _, errors = command.run('zeroinit.main', *DIGITS, '--config.epochs=0.5', f'--workdir={workdir}')
   assert code == 0, errors
   return workdir
 
 
 @pytest.fixture(scope='module')
-def measured(tmp_path_factory, run_directory, cache):
+def measured(tmp_path_factory, trained):
   """A directory into which all probes have written, and what their JSONs hold."""
   workdir = tmp_path_factory.mktemp('probes')
   three = '--methods=none,ghost_norm,zeroinit'
   found = {
-      'methods': probe('variance', *DIGITS, three, '--draws=2', cache=cache, workdir=workdir / 'methods'),
-      'updates': probe('variance', *DIGITS, '--updates=0,3', cache=cache, workdir=workdir / 'updates'),
+      'methods': probe('variance', *DIGITS, three, '--draws=2', workdir=workdir / 'methods'),
+      'updates': probe('variance', *DIGITS, '--updates=0,3', workdir=workdir / 'updates'),
       'toy': probe('variance', *DIGITS, '--network=linear', '--blocks=400', '--channels=8', '--methods=none,zeroinit',
-                   cache=cache, workdir=workdir / 'toy'),
-      'run': probe('variance', f'--checkpoint={run_directory}', cache=cache, workdir=workdir / 'run'),
+                   workdir=workdir / 'toy'),
+      'run': probe('variance', f'--checkpoint={trained}', workdir=workdir / 'run'),
       'gradients': probe('gradients', *DIGITS, '--methods=none,ghost_norm', '--depths=10,16', '--batch_size=8',
-                         cache=cache,                         workdir=workdir / 'gradients'),
-      'gradients of a run': probe('gradients', f'--checkpoint={run_directory}', '--batch_size=8',
-                         cache=cache,                                  workdir=workdir / 'gradients_of_run'),
-      'depth': probe('depth', *DIGITS, '--methods=none,zeroinit', '--depths=10,16', '--draws=2', cache=cache,
+                         workdir=workdir / 'gradients'),
+      'gradients of a run': probe('gradients', f'--checkpoint={trained}', '--batch_size=8',
+                                  workdir=workdir / 'gradients_of_run'),
+      'depth': probe('depth', *DIGITS, '--methods=none,zeroinit', '--depths=10,16', '--draws=2',
                      workdir=workdir / 'depth'),
       'stability': probe('stability', *DIGITS, '--batch_sizes=16,32', '--length=40', '--width=1',
-                         '--draws=2', cache=cache,                         workdir=workdir / 'stability'),
-      'stability of a run': probe('stability', f'--checkpoint={run_directory}', '--length=12', '--width=2',
-                                  cache=cache, workdir=workdir / 'stability_of_run'),
+                         '--draws=2', workdir=workdir / 'stability'),
+      'stability of a run': probe('stability', f'--checkpoint={trained}', '--length=12', '--width=2',
+                                  workdir=workdir / 'stability_of_run'),
   }
   return workdir, found
 
@@ -103,10 +99,9 @@ def test_what_overflows_is_null(measured):
   assert math.isfinite(none[-1]['law_output_second_moment']) and '400 blocks' in made['title']
 
 
-def test_a_run_is_measured_where_it_stands(measured, run_directory):
-  from zeroinit.runs import run_directory
+def test_a_run_is_measured_where_it_stands(measured, trained):
   made, _ = measured[1]['run']
-  _, variables = run_directory.load(run_directory)
+  _, variables = run_directory.load(trained)
   assert [record['method'] for record in made['records']] == ['ghost_norm in trained'] * 3
   for record, stage in zip(made['records'], ('stage1', 'stage2', 'stage3'), strict=True):
     norm = variables['batch_stats'][stage]['first']['relu1']['norm']
@@ -177,9 +172,9 @@ def test_the_page_holds_everything_and_asks_for_nothing(measured):
 
 
 @pytest.mark.slow
-def test_every_method_can_be_measured(cache, tmp_path):
+def test_every_method_can_be_measured(tmp_path):
   made, _ = probe('variance', *DIGITS, f'--methods={",".join(METHODS)}', '--network=relu', '--branch_layers=2',
-                  '--blocks=3', '--channels=4', cache=cache, workdir=tmp_path)
+                  '--blocks=3', '--channels=4', workdir=tmp_path)
   assert [record['method'] for record in made['records'][::3]] == list(METHODS)
 
 
@@ -219,16 +214,28 @@ MISTAKES = [
 ]
 
 
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory, trained):
+  """{words: (exit code, all that was said, the directory that was not to be made)} of MISTAKES."""
+  commands, places = [], []
+  for words, _ in MISTAKES:
+    place = tmp_path_factory.mktemp('mistake')
+    (place / 'empty').mkdir()
+    words = words.replace('DIGITS', '--config=configs/digits.py:ghost_norm --workdir=W').replace('=W', '=MADE')
+    for word, path in (('RUN', trained), ('MADE', place / 'made'), ('EMPTY', place / 'empty')):
+      words = words.replace(word, str(path))
+    name, *flags = words.split()
+    commands.append([f'zeroinit.probes.{name}', *flags])
+    places.append(place / 'made')
+  ran = command.run_all(commands)
+  return {words: (*answer, place) for (words, _), answer, place in zip(MISTAKES, ran, places, strict=True)}
+
+
 @pytest.mark.parametrize('words, message', MISTAKES, ids=[message for _, message in MISTAKES])
-def test_mistake(words, message, tmp_path, run_directory):
-  (tmp_path / 'empty').mkdir()
-  words = words.replace('DIGITS', '--config=configs/digits.py:ghost_norm --workdir=W').replace('=W', '=MADE')
-  for word, path in (('RUN', run_directory), ('MADE', tmp_path / 'made'), ('EMPTY', tmp_path / 'empty')):
-    words = words.replace(word, str(path))
-  name, *flags = words.split()
-  code, _, errors = command.run(f'zeroinit.probes.{name}', *flags)
-  command.assert_one_line(code, errors, message)
-  assert not (tmp_path / 'made').exists()
+def test_mistake(words, message, answers):
+  code, said, place = answers[words]
+  command.assert_one_line(code, said, message)
+  assert not place.exists()
 
 
 def test_where_all_training_diverges_nothing_is_left(tmp_path):
@@ -241,8 +248,8 @@ def test_where_all_training_diverges_nothing_is_left(tmp_path):
 @pytest.mark.parametrize('wrong, message', [
     ('other network', 'is of another network than its config.json describes: batch_stats/'),
     ('other kind', 'is not that of a run'), ('none', 'holds no checkpoint')])
-def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, run_directory, tmp_path, cache):
-  workdir = shutil.copytree(run_directory, tmp_path / 'run')
+def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, trained, tmp_path):
+  workdir = shutil.copytree(trained, tmp_path / 'run')
   config = json.loads((workdir / 'config.json').read_text())
   if wrong == 'other network':
     (workdir / 'config.json').write_text(json.dumps(config | {'width': 2}))
@@ -255,8 +262,7 @@ def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, run_direct
     checkpoints = Checkpoints(epath.Path(workdir / 'checkpoints'))
     checkpoints.save(5, {'weights': np.zeros(3)})
     checkpoints.close()
-  code, _, errors = command.run('zeroinit.probes.variance', f'--checkpoint={workdir}', f'--workdir={tmp_path / "made"}',
-                                cache=cache)
+  code, _, errors = command.run('zeroinit.probes.variance', f'--checkpoint={workdir}', f'--workdir={tmp_path / "made"}')
   command.assert_one_line(code, errors, message)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from probing import LABELS, assert_mistake, assert_on_page, probe, small_config, some_images, unrolled
+from probing import LABELS, assert_mistakes, assert_on_page, probe, small_config, some_images, unrolled
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
@@ -192,9 +192,8 @@ def test_a_run_is_measured_where_it_stands(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('words, message', [
-    ('--layers=0', '--layers=0: write positive numbers'),
-    ('--layers=2,15', '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14'),
-    ('--updates=1000000', 'is more than the')])
-def test_mistake(words, message, tmp_path):
-  assert_mistake('covariate_shift', *DIGITS, words, message=message, workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('covariate_shift', *DIGITS, workdir=tmp_path / 'made', mistakes={
+      '--layers=0': '--layers=0: write positive numbers',
+      '--layers=2,15': '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14',
+      '--updates=1000000': 'is more than the'})

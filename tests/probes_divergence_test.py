@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe, small_config, some_images, unrolled
+from probing import LABELS, assert_mistakes, assert_on_page, cross_entropy, probe, small_config, some_images, unrolled
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
@@ -105,6 +105,7 @@ def test_a_run_that_does_not_diverge_has_none(diverging):
   assert divergence.fatal_update(small_config(learning_rate=1e-3), recipe, 3) is None
 
 
+@pytest.mark.slow
 def test_for_what_is_lost_from_the_beginning_no_update_is_to_blame(diverging, monkeypatch):
   config, recipe = diverging
   begin = divergence.init_state
@@ -132,11 +133,11 @@ def test_those_that_diverge_have_records(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('words, message', [
-    ('--layers=15', '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14'),
-    ('--draws=2', 'leave out --checkpoint and --draws'), ('--checkpoint=runs/x', 'leave out --checkpoint and --draws')])
-def test_mistake(words, message, tmp_path):
-  assert_mistake('divergence', *DIGITS, words, message=message, workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('divergence', *DIGITS, workdir=tmp_path / 'made', mistakes={
+      '--layers=15': '--layers=15 does not exist: WRN-16-1 has the layers 1 to 14',
+      '--draws=2': 'leave out --checkpoint and --draws',
+      '--checkpoint=runs/x': 'leave out --checkpoint and --draws'})
 
 
 @pytest.mark.slow

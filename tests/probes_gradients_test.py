@@ -127,6 +127,7 @@ def test_dropout_is_off():
       wide('none'), variables, images, LABELS)
 
 
+@pytest.mark.slow
 def test_one_gradient_is_held_at_a_time():
   net = wide('none')
   variables = jax.eval_shape(lambda key: net.init(key, some_images(), train=False), jax.random.key(0))

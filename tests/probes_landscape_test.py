@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probing import LABELS, assert_mistake, assert_on_page, cross_entropy, probe, some_images, wide
+from probing import LABELS, assert_mistakes, assert_on_page, cross_entropy, probe, some_images, wide
 from random_variables import random_variables
 
 from zeroinit.methods import METHODS
@@ -140,6 +140,7 @@ def test_lengths_at_the_ends(tree, length):
   assert float(landscape.length(tree)) == length
 
 
+@pytest.mark.slow
 def test_more_step_sizes_need_no_more_memory():
   net = wide('none')
   variables = jax.eval_shape(lambda key: net.init(key, some_images(), train=False), jax.random.key(0))
@@ -187,10 +188,10 @@ def test_a_run_and_what_overflows(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('words, message', [
-    ('--step_sizes=4,0.5', '--step_sizes=4,0.5: write the smallest and the largest'),
-    ('--step_sizes=1', '--step_sizes=1: write the smallest and the largest'),
-    ('--step_sizes=a,b', '--step_sizes=a,b: write the smallest and the largest'),
-    ('--updates=1000000', 'is more than the'), ('--updates=-1', 'write numbers of updates')])
-def test_mistake(words, message, tmp_path):
-  assert_mistake('landscape', *DIGITS, words, message=message, workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('landscape', *DIGITS, workdir=tmp_path / 'made', mistakes={
+      '--step_sizes=4,0.5': '--step_sizes=4,0.5: write the smallest and the largest',
+      '--step_sizes=1': '--step_sizes=1: write the smallest and the largest',
+      '--step_sizes=a,b': '--step_sizes=a,b: write the smallest and the largest',
+      '--updates=1000000': 'is more than the',
+      '--updates=-1': 'write numbers of updates'})

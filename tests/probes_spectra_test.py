@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from probing import assert_mistake, assert_on_page, probe
+from probing import assert_mistakes, assert_on_page, probe
 from scipy.integrate import quad
 
 from zeroinit.probes import spectra
@@ -147,7 +147,8 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('words, message', [
-    ('--factors=13', 'at most 12'), ('--factors=0', 'write positive numbers'), ('--size=1', '[2, 4000]')])
-def test_mistake(words, message, tmp_path):
-  assert_mistake('spectra', words, message=message, workdir=tmp_path / 'made')
+def test_mistakes(tmp_path):
+  assert_mistakes('spectra', workdir=tmp_path / 'made', mistakes={
+      '--factors=13': 'at most 12',
+      '--factors=0': 'write positive numbers',
+      '--size=1': '[2, 4000]'})

@@ -64,9 +64,9 @@ def unrolled(kernels, images):
   return [*outputs, x.mean((1, 2)) @ classifier]
 
 
-def probe(name, *flags, workdir, cache=None):
+def probe(name, *flags, workdir):
   """Runs the command of a probe; (what its JSON holds, standard output)."""
-  code, output, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}', cache=cache)
+  code, output, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}')
   assert code == 0 and not errors, errors
   assert (workdir / f'{name}.png').read_bytes().startswith(b'\x89PNG')
   return json.loads((workdir / f'{name}.json').read_text()), output
@@ -78,8 +78,13 @@ def assert_on_page(title, workdir):
   assert code == 0 and not errors and title in (workdir / 'probes.html').read_text(), errors
 
 
-def assert_mistake(name, *flags, message, workdir):
-  """A command ends with one line that says so, before it has made its directory."""
-  code, _, errors = command.run(f'zeroinit.probes.{name}', *flags, f'--workdir={workdir}')
-  command.assert_one_line(code, errors, message)
+def assert_mistakes(name, *flags, mistakes, workdir):
+  """With each of these flags a command ends with the line that says so, before it has made its directory.
+
+  Args:
+    mistakes: {flag: a part of the line}
+  """
+  given = [[f'zeroinit.probes.{name}', *flags, wrong, f'--workdir={workdir}'] for wrong in mistakes]
+  for (code, said), message in zip(command.run_all(given), mistakes.values(), strict=True):
+    command.assert_one_line(code, said, message)
   assert not workdir.exists()

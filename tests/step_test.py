@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import few
 
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
@@ -18,11 +19,6 @@ from zeroinit.training.recipe import make_recipe
 
 DATA = digits.load()
 TRAIN = (DATA.train_images, DATA.train_labels)
-FAST = ('batch_norm', 'ghost_norm', 'zeroinit', 'fixup')
-
-
-def rows(*names, fast=FAST):
-  return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
 
 
 def config_of(method, **fields):
@@ -32,7 +28,7 @@ def config_of(method, **fields):
   the other: that changes the gradient of so few images by 1e-3, and at rate 0.05 the next losses by 1e-4.
   """
   config = base_config(method)
-  config.update(dataset='digits', depth=16, width=1, batch_size=32, crop='reflect', flip=False,
+  config.update(dataset='digits', depth=10, width=1, batch_size=32, crop='reflect', flip=False,
                 learning_rate=1e-4, dampening=0.0, classifier_init='lecun')
   config.method.ghost_size = 8
   config.update(fields)
@@ -63,7 +59,7 @@ def assert_close(got, want, rtol):
     np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(1e-3, float(np.abs(b).max())), err_msg=str(path))
 
 
-@pytest.mark.parametrize('method', rows(*METHODS))
+@pytest.mark.parametrize('method', few(['ghost_norm', 'zeroinit', *METHODS], 2))
 def test_eight_devices_are_one(method):
   config = config_of(method)
   one = losses(*start(config, devices=1), steps=10)[0]
@@ -71,7 +67,8 @@ def test_eight_devices_are_one(method):
   np.testing.assert_allclose(eight, one, rtol=1e-5)
 
 
-@pytest.mark.parametrize('method', rows(*[name for name, method in METHODS.items() if method.norm != 'batch']))
+@pytest.mark.parametrize('method', few(
+    ['ghost_norm', *(name for name, method in METHODS.items() if method.norm != 'batch')], 1))
 def test_micro_batches_are_one_batch(method):
   config = config_of(method)
   state = resident.train_steps(*start(config), *TRAIN, 2)
@@ -84,7 +81,7 @@ def test_micro_batches_are_one_batch(method):
 
 @pytest.mark.slow
 def test_micro_batches_on_eight_devices():
-  config = config_of('ghost_norm')
+  config = config_of('ghost_norm', depth=16)  # so that a scan over blocks is within one over micro-batches
   one = losses(*start(config), steps=3)[0]
   config.micro_batches = 2
   np.testing.assert_allclose(losses(*start(config, devices=8), steps=3)[0], one, rtol=1e-5)
@@ -140,6 +137,7 @@ def test_divergence_stops_at_its_step():
   assert int(resident.train_steps(recipe, state, *TRAIN, 80).step) == stopped
 
 
+@pytest.mark.slow
 def test_a_high_loss_is_divergence_only_after_a_low_one():
   recipe, state = start(config_of('none', learning_rate=1e-9))
   params = state.params | {'classifier': {'kernel': state.params['classifier']['kernel'] * 1e6}}

@@ -121,6 +121,7 @@ def test_every_test_image_is_scored_once(devices):
   assert labels[labels >= 0].tolist() == [DATA.test[i][1] for i in range(21)]
 
 
+@pytest.mark.slow
 def test_the_time_without_data_is_measured(monkeypatch):
   original = loader.training_batches
 

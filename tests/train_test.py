@@ -19,18 +19,13 @@ from zeroinit.training.config import base_config
 TIMINGS = ('seconds', 'images_per_second')
 # All kinds of state at once: running statistics, multipliers and dropout, in scanned and single blocks.
 FLAGS = ('--config=configs/digits.py:ghost_norm', '--config.method.alpha=0', '--config.method.dropout=0.2',
-         '--config.epochs=12', '--config.seed=7')
+         '--config.epochs=6', '--config.seed=7')
 
 
 @pytest.fixture(scope='session')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
-@pytest.fixture(scope='session')
-def uninterrupted(tmp_path_factory, cache):
+def uninterrupted(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('uninterrupted') / 'run'
-  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}')
   assert code == 0, errors
   return workdir, output
 
@@ -46,9 +41,9 @@ def test_what_a_run_leaves_behind(uninterrupted):
   workdir, output = uninterrupted
   result = json.loads((workdir / 'result.json').read_text())
   expected = {'status': 'done', 'method': 'ghost_norm(alpha=0.0, dropout=0.2)', 'depth': 16, 'batch_size': 64,
-              'learning_rate': 1.0, 'momentum': 0.9, 'dampening': 0.9, 'epochs': 12.0, 'steps': 264, 'seed': 7,
+              'learning_rate': 1.0, 'momentum': 0.9, 'dampening': 0.9, 'epochs': 6.0, 'steps': 132, 'seed': 7,
               'protocol': 'own', 'data': 'scikit-learn digits',
-              'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 12.0, 'seed': 7},
+              'overrides': {'method.alpha': 0, 'method.dropout': 0.2, 'epochs': 6.0, 'seed': 7},
               'device': '1 x cpu'}
   assert expected == {name: result[name] for name in expected}
   for name in ('test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2', 'seconds'):
@@ -58,7 +53,7 @@ def test_what_a_run_leaves_behind(uninterrupted):
   assert result['test_accuracy'] > 0.8
 
   records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  assert [record['step'] for record in records] == [round(264 * i / 20) for i in range(1, 21)]
+  assert [record['step'] for record in records] == [round(132 * i / 20) for i in range(1, 21)]
   assert {'step', 'epoch', 'train_loss', 'train_cross_entropy', 'train_l2', 'test_accuracy', 'test_cross_entropy',
           'learning_rate', 'images_per_second', 'gradient_norm', 'alpha'} <= records[-1].keys()
   assert len(records[-1]['alpha']) == 6
@@ -80,10 +75,10 @@ def test_the_result_is_what_the_checkpoint_computes(uninterrupted):
   assert float((logits.argmax(-1) == dataset.test_labels).mean()) == pytest.approx(result['test_accuracy'])
 
 
-def test_a_finished_run_says_so_at_once(uninterrupted, cache):
+def test_a_finished_run_says_so_at_once(uninterrupted):
   workdir, _ = uninterrupted
   before = (workdir / 'result.json').read_bytes()
-  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}')
   assert code == 0 and 'is finished' in output and 'compiled' not in output, errors
   assert (workdir / 'result.json').read_bytes() == before
 
@@ -98,9 +93,9 @@ def test_another_config_is_refused_and_shown(uninterrupted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, cache, number, code):
+def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, number, code):
   workdir = tmp_path / 'run'
-  process = command.start('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  process = command.start('zeroinit.main', *FLAGS, f'--workdir={workdir}')
   while len(metrics(workdir)) < 3 and process.poll() is None:
     time.sleep(0.01)
   process.send_signal(number)
@@ -108,16 +103,16 @@ def test_a_signal_saves_and_the_run_ends_the_same(uninterrupted, tmp_path, cache
   assert process.returncode == code, errors
   assert 'goes on from there' in output and 'Traceback' not in errors
   assert len(list((workdir / 'checkpoints').iterdir())) == 1 and not (workdir / 'result.json').exists()
-  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}', cache=cache)
+  code, output, errors = command.run('zeroinit.main', *FLAGS, f'--workdir={workdir}')
   assert code == 0 and 'going on from step' in output, errors
   assert metrics(workdir) == metrics(uninterrupted[0])
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
   workdir = tmp_path / 'run'
   flags = (*FLAGS, f'--workdir={workdir}', '--config.checkpoint_seconds=0')
-  process = command.start('zeroinit.main', *flags, cache=cache)
+  process = command.start('zeroinit.main', *flags)
   while len(metrics(workdir)) < 5 and process.poll() is None:
     time.sleep(0.01)
   process.terminate()
@@ -127,23 +122,23 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, cache):
   for path in (workdir / 'checkpoints' / str(steps[-1])).rglob('*'):
     if path.is_file() and path.parent.name == 'd':
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  code, output, errors = command.run('zeroinit.main', *flags, cache=cache)
+  code, output, errors = command.run('zeroinit.main', *flags)
   assert code == 0, errors
   assert f'{steps[-1]} is damaged' in output and not errors and f'going on from step {steps[0]:,} ' in output
   assert metrics(workdir) == metrics(uninterrupted[0])
 
 
 @pytest.mark.slow
-def test_divergence_is_a_result(tmp_path, cache):
+def test_divergence_is_a_result(tmp_path):
   workdir = tmp_path / 'run'
   code, output, errors = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
-                                     '--config.learning_rate=10000', f'--workdir={workdir}', cache=cache)
+                                     '--config.learning_rate=10000', f'--workdir={workdir}')
   assert code == 0 and 'diverged after' in output, errors
   result = json.loads((workdir / 'result.json').read_text())
   assert result['status'] == 'diverged' and 0 < result['steps'] < 110
   assert result['test_accuracy'] is None and result['train_loss'] is None
   code, output, _ = command.run('zeroinit.main', '--config=configs/digits.py:none', '--config.depth=10',
-                                '--config.learning_rate=10000', f'--workdir={workdir}', cache=cache)
+                                '--config.learning_rate=10000', f'--workdir={workdir}')
   assert code == 0 and 'is finished: diverged' in output
 
 
@@ -176,6 +171,7 @@ def test_a_signal_in_the_last_dispatch_or_evaluation_waits_for_its_record(tmp_pa
   assert untimed(result) == untimed(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_at_any_line_of_the_loop_stops_only_with_a_checkpoint(tmp_path, monkeypatch):
   """The signal comes while the loop asks whether a checkpoint is due, the moment before it asks about signals."""
   began = train._Training._start
@@ -240,6 +236,7 @@ def test_a_dead_network_has_not_diverged_and_has_not_learnt(tmp_path, capsys):
   assert min(late) < alive['last_quarter_cross_entropy'] < max(late)
 
 
+@pytest.mark.slow
 def test_weights_that_overflow_in_the_last_update_are_divergence(tmp_path):
   config = small_config('multiplier', learning_rate=1e38, evaluations=1000, tensorboard=True)
   assert train.train(config, tmp_path / 'run')['status'] == 'diverged'
@@ -269,17 +266,17 @@ def test_train_from_python_on_all_devices(tmp_path):
   assert train.train(config, tmp_path / 'run') == json.loads((tmp_path / 'run' / 'result.json').read_text())
 
 
-def result_of(workdir, cache, *flags):
-  code, _, errors = command.run('zeroinit.main', *flags, f'--workdir={workdir}', '--config.evaluations=4', cache=cache)
+def result_of(workdir, *flags):
+  code, _, errors = command.run('zeroinit.main', *flags, f'--workdir={workdir}', '--config.evaluations=4')
   assert code == 0, errors
   return json.loads((workdir / 'result.json').read_text())
 
 
 @pytest.mark.slow
-def test_real_cifar10_is_learned(real_cifar10, tmp_path, cache):
+def test_real_cifar10_is_learned(real_cifar10, tmp_path):
   flags = ('--config=configs/cifar10.py:ghost_norm', f'--config.data_dir={real_cifar10}', '--config.depth=10',
-           '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
-  result = result_of(tmp_path / 'run', cache, *flags)
+           '--config.width=1', '--config.epochs=0.2', '--config.learning_rate=0.25')
+  result = result_of(tmp_path / 'run', *flags)
   losses = [record['train_cross_entropy'] for record in run_directory.Run(tmp_path / 'run').records]
-  assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
-  assert result['test_accuracy'] > 0.35 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)
+  assert result['steps'] == 156 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
+  assert result['test_accuracy'] > 0.3 and losses == sorted(losses, reverse=True), (result['test_accuracy'], losses)

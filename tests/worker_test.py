@@ -14,6 +14,9 @@ from zeroinit.studies.cells import make_cell
 
 OUTCOME = ('status', 'steps', 'test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2')
 
+# Keeps compiled programs where users' workers do, in the study's directory.
+THE_STUDYS = {'JAX_COMPILATION_CACHE_DIR': ''}
+
 
 def begin(workdir, methods=('none', 'zeroinit'), rates=(2.0**-6, 2.0**-4, 2.0**-2), **axes):
   """A study of small runs."""
@@ -34,15 +37,10 @@ def locks_of(study):
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
-@pytest.fixture(scope='module')
 def alone(tmp_path_factory):
   """A study that one worker did, and what the worker said."""
   study = begin(tmp_path_factory.mktemp('alone') / 'study')
-  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}')
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', **THE_STUDYS)
   assert code == 0, errors
   return study, output
 
@@ -56,6 +54,7 @@ def test_every_cell_is_done_and_each_program_compiled_once(alone):
   assert not list(study.workdir.glob('cells/*/checkpoints'))
 
 
+@pytest.mark.slow
 def test_another_worker_finds_nothing_to_do(alone):
   study, _ = alone
   before = outcomes(study)
@@ -69,16 +68,17 @@ def test_a_later_worker_takes_programs_from_disk(alone):
   study, _ = alone
   grown = manifest.begin(study.workdir, study.name, study.document,
                         [*study.cells, *begin(study.workdir.parent / 'other', rates=[2.0**-5]).cells])
-  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--keep_checkpoints')
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--keep_checkpoints',
+                                     **THE_STUDYS)
   assert code == 0 and '2 done here, 0 training programs compiled and 2 taken from disk' in output, errors
   assert len(grown.results()) == 8
   assert len(list(study.workdir.glob('cells/*/checkpoints'))) == 2
 
 
 @pytest.mark.slow
-def test_only_the_cells_it_is_given(tmp_path, cache):
+def test_only_the_cells_it_is_given(tmp_path):
   study = begin(tmp_path / 'study')
-  code, _, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--cells=1,4-5', cache=cache)
+  code, _, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', '--cells=1,4-5')
   assert code == 0, errors
   assert set(study.results()) == {study.cells[i].identity for i in (1, 4, 5)}
 
@@ -102,7 +102,7 @@ def test_a_missing_data_set_stops_the_study_with_one_line(tmp_path):
   assert code == 2 and 'Traceback' not in errors and str(tmp_path) in errors
 
 
-def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path):
   """A bug, or too little memory: neither is the user's mistake."""
   file = tmp_path / 'mine.py'
   file.write_text('import zeroinit\n'
@@ -121,22 +121,22 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, cache):
                   'train._Training._evaluate = evaluate\n'
                   'def get_config(method):\n'
                   '  return zeroinit.load_config(f"digits:{method}")\n')
-  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
+  code, output, errors = command.run('zeroinit.studies.worker', f'--workdir={study.workdir}')
   assert code == 0 and 'cell 0 failed' in output, errors
   assert study.failures() == {cells[0].identity: 'MemoryError: RESOURCE_EXHAUSTED: 1 TB'}
   assert set(study.results()) == {cells[1].identity}
 
 
-def launch(study, workers, cache):
-  return [command.start('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache) for _ in range(workers)]
+def launch(study, workers):
+  return [command.start('zeroinit.studies.worker', f'--workdir={study.workdir}') for _ in range(workers)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', [1, 2])
-def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
+def test_two_of_four_workers_are_killed(tmp_path, alone, seed):
   study = begin(tmp_path / 'study')
   rng = random.Random(seed)
-  workers = launch(study, 4, cache)
+  workers = launch(study, 4)
   victims = rng.sample(workers, 2)
   deadline = time.monotonic() + 300
   for victim in victims:
@@ -156,9 +156,9 @@ def test_two_of_four_workers_are_killed(tmp_path, alone, cache, seed):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
+def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path):
   study = begin(tmp_path / 'study', methods=['none'], epochs=[2000.0])
-  worker = command.start('zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
+  worker = command.start('zeroinit.studies.worker', f'--workdir={study.workdir}')
   while 'compiled in' not in worker.stdout.readline():  # it trains
     assert worker.poll() is None
   worker.terminate()
@@ -169,10 +169,10 @@ def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path, cache):
 
 
 @pytest.mark.slow
-def test_four_processes_work_as_one(tmp_path, alone, cache):
+def test_four_processes_work_as_one(tmp_path, alone):
   """As the hosts of a TPU pod do, through the same entry point."""
   study = begin(tmp_path / 'study')
-  workers = command.start_together(4, 'zeroinit.studies.worker', f'--workdir={study.workdir}', cache=cache)
+  workers = command.start_together(4, 'zeroinit.studies.worker', f'--workdir={study.workdir}')
   for i, worker in enumerate(workers):
     output, errors = worker.communicate(timeout=600)
     assert worker.returncode == 0, errors

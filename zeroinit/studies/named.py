@@ -49,8 +49,8 @@ def rates():
             'learning_rate': 2.0**log2_rate, 'seed': seed, **fields}
 
   for method, log2_rate in (('none', -3), ('zeroinit', -2), ('multiplier', -2), ('ghost_norm', -1)):
-    yield from runs(method, [log2_rate], 200, seeds=3)
-  yield from runs('none', [0], 200)
+    yield from runs(method, [log2_rate], 400, seeds=3)
+  yield from runs('none', [0], 400)
   for kernel_init, classifier_init in STARTS:
     start = {'width': 1, 'kernel_init': kernel_init, 'classifier_init': classifier_init}
     yield from runs('none', range(-4, 2), 100, **start)
