@@ -27,6 +27,7 @@ import sys
 import zeroinit
 from zeroinit.studies import named
 from zeroinit.system import bundled
+from zeroinit.system.pipes import quiet_when_nobody_reads
 
 HERE = pathlib.Path(zeroinit.__file__).parent
 # The module of each verb, and the flag for which the word after it stands.
@@ -44,6 +45,11 @@ VERBS = {
 def main():
   """The command `zeroinit`: looks only at its first words, so that its help takes no time, and hands on the rest."""
   words = sys.argv[1:]
+  with quiet_when_nobody_reads():
+    _answer(words)
+
+
+def _answer(words):
   if not words or words[0] in ('--help', '-h', 'help'):
     print(__doc__.strip() % ', '.join(probes()))
   elif words[0] == '--version':

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from zeroinit import __version__
 from zeroinit.system import processes, users_files, watch
 from zeroinit.system.errors import UserError, first_line, one_line, suggestion
+from zeroinit.system.pipes import quiet_when_nobody_reads
 
 MISTAKE = 2  # exit code
 WIDEST = 120  # columns of --help
@@ -36,7 +37,8 @@ def run(main):
   flags.DEFINE_flag(_Answer('help', 'h', 'Show this.', _help))
   flags.DEFINE_flag(_Answer('version', None, 'Show the versions of zeroinit and jax.', _version))
   try:
-    app.run(main, flags_parser=_parse)
+    with quiet_when_nobody_reads():
+      app.run(main, flags_parser=_parse)
   except KeyboardInterrupt:
     _leave(128 + signal.SIGINT)
   except Exception as error:
