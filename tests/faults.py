@@ -43,7 +43,8 @@ RECORD = flags.DEFINE_string('record', None, 'JSON file to write.')
 TIMINGS = ('seconds', 'images_per_second', 'waited_for_data')
 # All kinds of state at once: running statistics, multipliers and dropout; saved after every dispatch.
 RUN = ('--config=configs/digits.py:ghost_norm', '--config.depth=10', '--config.method.alpha=0',
-       '--config.method.dropout=0.2', '--config.epochs=12', '--config.checkpoint_seconds=0')
+       '--config.method.dropout=0.2', '--config.epochs=6', '--config.evaluations=10',
+       '--config.checkpoint_seconds=0')
 STUDY = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=learning_rate=2^-7,2^-6,2^-5,2^-4',
          '--set=epochs=4', '--set=evaluations=4', '--set=checkpoint_seconds=0', '--slots=2')
 DAMAGES = ('truncated', 'bit-flipped', 'removed')  # what happens to a file

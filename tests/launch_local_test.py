@@ -40,18 +40,18 @@ def test_a_study_from_the_command_to_the_report(tmp_path):
 @pytest.mark.slow
 def test_four_methods_and_two_depths_are_eight_programs(tmp_path):
   code, _, errors = command.run('zeroinit.launch.local', '--study=digits', '--set=depth=10,16', '--set=evaluations=1',
-                                '--set=epochs=0.2', '--set=learning_rate=2^-8,2^-7,2^-6', f'--workdir={tmp_path}/study',
+                                '--set=epochs=0.1', '--set=learning_rate=2^-8,2^-7', f'--workdir={tmp_path}/study',
                                 '--slots=2', JAX_COMPILATION_CACHE_DIR='')
   assert code == 0, errors
   said = ''.join(path.read_text() for path in (tmp_path / 'study').glob('workers/*.log'))
   assert sum(map(int, re.findall(r'(\d+) training programs compiled', said))) == 8
-  assert len(manifest.load_study(tmp_path / 'study').results()) == 24
+  assert len(manifest.load_study(tmp_path / 'study').results()) == 16
 
 
 @pytest.mark.slow
 def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path):
   workdir = tmp_path / 'study'
-  flags = [flag.replace('epochs=0.5', 'epochs=40') for flag in SMALL] + [f'--workdir={workdir}', '--slots=2']
+  flags = [flag.replace('epochs=0.5', 'epochs=12') for flag in SMALL] + [f'--workdir={workdir}', '--slots=2']
   launcher = command.start('zeroinit.launch.local', *flags)
   deadline = time.monotonic() + 120
   while not list(workdir.glob('cells/*/config.json')) and time.monotonic() < deadline:

@@ -47,7 +47,7 @@ def measured(tmp_path_factory, trained):
                                   workdir=workdir / 'gradients_of_run'),
       'depth': probe('depth', *DIGITS, '--methods=none,zeroinit', '--depths=10,16', '--draws=2',
                      workdir=workdir / 'depth'),
-      'stability': probe('stability', *DIGITS, '--batch_sizes=16,32', '--length=40', '--width=1',
+      'stability': probe('stability', *DIGITS, '--batch_sizes=16,32', '--length=20', '--width=1',
                          '--draws=2', workdir=workdir / 'stability'),
       'stability of a run': probe('stability', f'--checkpoint={trained}', '--length=12', '--width=2',
                                   workdir=workdir / 'stability_of_run'),

@@ -1,6 +1,7 @@
 """The command `zeroinit` and its verbs, the public names, and the scripts of launch/."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -38,6 +39,17 @@ def test_lists_name_everything():
     assert (code, errors, imported_jax) == (0, '', False)
     assert {line.split()[0] for line in output} >= set(names)
     assert all(len(line.split()) > 1 for line in output)
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake():
+  """As in `zeroinit studies | head -1`."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  for words in (['studies'], ['study', 'digits', '--list']):
+    ran = subprocess.run([sys.executable, '-m', 'zeroinit', *words], stdout=writing, stderr=subprocess.PIPE,
+                         cwd=command.ROOT)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, b''), words
+  os.close(writing)
 
 
 @pytest.mark.parametrize('words, expected', [

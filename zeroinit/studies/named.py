@@ -35,7 +35,7 @@ def digits():
 
 
 def rates():
-  """Which learning rates are the paper's, and how do kernels start? 105 runs, 0.0040 GPU-hours.
+  """Which learning rates are the paper's, and how do kernels start? 105 runs, 0.0062 GPU-hours.
 
   ZI prints rates (none stands 2^-3, ZeroInit 2^1, batch norm 2^4; at batch 64 they do best at 2^-3, 2^-2 and 2^-1) and
   not what a rate is or how kernels start. Rates here are damped; those of a heavy ball are a tenth. First the default
