@@ -42,7 +42,7 @@ setup(
         'tensorflow-datasets>=4.9.9',  # reads without TensorFlow
     ],
     extras_require={
-        'test': ['gcsfs>=2025.2', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.12',
+        'test': ['gcsfs>=2025.2', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.8', 'ruff>=0.12',
                  'submitit>=1.5.3'],
         'parity': ['torch>=2.6'],
         'cuda': ['jax[cuda12]>=0.10'],

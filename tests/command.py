@@ -46,7 +46,8 @@ def run_all(commands, **environment):
   Importing takes most of their time, so all are forked from one process that has imported everything.
   """
   ran = subprocess.run([sys.executable, ROOT / 'tests' / 'forked.py'], input=json.dumps(commands), text=True,
-                       capture_output=True, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)} | environment)
+                       capture_output=True, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)} | environment,
+                       timeout=600)
   assert not ran.returncode, ran.stderr
   return json.loads(ran.stdout)
 

@@ -32,6 +32,14 @@ def forgetting():
   compiling.forget()
 
 
+@pytest.fixture(scope='module')
+def programs_apart(tmp_path_factory):
+  """For tests that kill processes, which may be writing a program down: others would find half of it."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path_factory.mktemp('compiled')))
+    yield
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
   """Decoded data sets of tests never land in the user's cache."""

@@ -139,6 +139,16 @@ def test_unknown_dataset():
     data.source('mnist')
 
 
+@pytest.mark.slow
+def test_digits_are_those_of_scikit_learn():
+  from sklearn.datasets import load_digits
+
+  pixels, labels = load_digits(return_X_y=True)
+  found_pixels, found_labels = digits._all()
+  np.testing.assert_array_equal(found_pixels, pixels)
+  np.testing.assert_array_equal(found_labels, labels)
+
+
 def test_digits_are_split_the_same_way_always():
   dataset = digits.load()
   assert dataset.train_images.shape == (1437, 8, 8, 1) and dataset.test_images.shape == (360, 8, 8, 1)

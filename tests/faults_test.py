@@ -1,12 +1,15 @@
-"""Faults in real runs and studies, see faults.py: a few in every run of the tests, most kinds among the slow ones."""
+"""Faults in real runs and studies, see faults.py: a few kills, and every other kind once."""
 
 import pytest
 
 from tests import faults
 
+pytestmark = pytest.mark.usefixtures('programs_apart')
+
 SHORT_RUN = (*faults.RUN, '--config.epochs=2', '--config.evaluations=5', '--config.tensorboard=False')
-SMALL_STUDY = ('--study=digits', '--methods=none', '--set=depth=10', '--set=learning_rate=2^-7,2^-6', '--set=epochs=2',
-               '--set=evaluations=2', '--set=checkpoint_seconds=0', '--set=tensorboard=False', '--slots=2')
+SMALL_STUDY = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=learning_rate=2^-7,2^-6',
+               '--set=epochs=2', '--set=evaluations=2', '--set=checkpoint_seconds=0', '--set=tensorboard=False',
+               '--slots=2')
 
 
 @pytest.fixture(scope='module')

@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip('gcsfs')
 
 TIMINGS = ('seconds', 'images_per_second')
+pytestmark = pytest.mark.usefixtures('programs_apart')
+
 FLAGS = ('--config=configs/digits.py', '--config.epochs=2', '--config.evaluations=10', '--config.seed=7')
 
 CREATE = """
@@ -210,7 +212,7 @@ def test_a_study_in_a_bucket_with_a_worker_killed(server, tmp_path):
   flags = ('--study=digits', '--methods=zeroinit', '--set=depth=10', '--set=learning_rate=2^-8,2^-6,2^-4,2^-2',
            '--set=epochs=0.5', '--set=evaluations=1', '--workdir=gs://bucket/a study', '--slots=2')
   names = lambda end: [name for name in list(server.objects) if name.startswith('a study/') and name.endswith(end)]
-  launcher = command.start('zeroinit.launch.local', *flags, **server.environment)
+  launcher = command.start('zeroinit.launch.local', *flags, JAX_COMPILATION_CACHE_DIR='', **server.environment)
   while not names('/locks/0') and launcher.poll() is None:
     time.sleep(0.05)
   held = json.loads(server.objects[names('/locks/0')[0]].content)

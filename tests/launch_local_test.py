@@ -11,6 +11,8 @@ import pytest
 
 from zeroinit.studies import manifest
 
+pytestmark = pytest.mark.usefixtures('programs_apart')
+
 SMALL = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=learning_rate=2^-6,2^-4',
          '--set=epochs=0.5', '--set=evaluations=1')
 

@@ -45,9 +45,9 @@ def test_a_reader_that_has_seen_enough_is_no_mistake():
   """As in `zeroinit studies | head -1`."""
   reading, writing = os.pipe()
   os.close(reading)
-  for words in (['studies'], ['study', 'digits', '--list']):
+  for words in (['studies'], ['study', 'digits', '--list'], ['train', '--help']):
     ran = subprocess.run([sys.executable, '-m', 'zeroinit', *words], stdout=writing, stderr=subprocess.PIPE,
-                         cwd=command.ROOT)
+                         cwd=command.ROOT, env=os.environ | {'PYTHONUNBUFFERED': ''})
     assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, b''), words
   os.close(writing)
 

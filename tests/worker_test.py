@@ -12,6 +12,8 @@ import pytest
 from zeroinit.studies import manifest, sweeps
 from zeroinit.studies.cells import make_cell
 
+pytestmark = pytest.mark.usefixtures('programs_apart')
+
 OUTCOME = ('status', 'steps', 'test_accuracy', 'test_cross_entropy', 'train_loss', 'train_cross_entropy', 'train_l2')
 
 # Keeps compiled programs where users' workers do, in the study's directory.

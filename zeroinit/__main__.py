@@ -26,8 +26,7 @@ import sys
 
 import zeroinit
 from zeroinit.studies import named
-from zeroinit.system import bundled
-from zeroinit.system.pipes import quiet_when_nobody_reads
+from zeroinit.system import bundled, pipes
 
 HERE = pathlib.Path(zeroinit.__file__).parent
 # The module of each verb, and the flag for which the word after it stands.
@@ -45,8 +44,13 @@ VERBS = {
 def main():
   """The command `zeroinit`: looks only at its first words, so that its help takes no time, and hands on the rest."""
   words = sys.argv[1:]
-  with quiet_when_nobody_reads():
+  try:
     _answer(words)
+    pipes.flush()
+  except BrokenPipeError as error:
+    if not pipes.nobody_reads(error):
+      raise
+    sys.exit(pipes.ENDED)
 
 
 def _answer(words):

@@ -16,9 +16,8 @@ import jax
 from absl import app, flags, logging
 
 from zeroinit import __version__
-from zeroinit.system import processes, users_files, watch
+from zeroinit.system import pipes, processes, users_files, watch
 from zeroinit.system.errors import UserError, first_line, one_line, suggestion
-from zeroinit.system.pipes import quiet_when_nobody_reads
 
 MISTAKE = 2  # exit code
 WIDEST = 120  # columns of --help
@@ -37,11 +36,15 @@ def run(main):
   flags.DEFINE_flag(_Answer('help', 'h', 'Show this.', _help))
   flags.DEFINE_flag(_Answer('version', None, 'Show the versions of zeroinit and jax.', _version))
   try:
-    with quiet_when_nobody_reads():
+    try:
       app.run(main, flags_parser=_parse)
+    finally:
+      pipes.flush()
   except KeyboardInterrupt:
     _leave(128 + signal.SIGINT)
   except Exception as error:
+    if pipes.nobody_reads(error):
+      _leave(pipes.ENDED)
     message = mistake(error)
     if message is None:
       _give_up()

@@ -39,7 +39,8 @@ def rates():
 
   ZI prints rates (none stands 2^-3, ZeroInit 2^1, batch norm 2^4; at batch 64 they do best at 2^-3, 2^-2 and 2^-1) and
   not what a rate is or how kernels start. Rates here are damped; those of a heavy ball are a tenth. First the default
-  at full width, three seeds; then every start at width 1; then larger batches, and long enough to see a late end.
+  at full width, three seeds, ZeroInit for longer since one of them has hardly learnt by update 200; then every start at
+  width 1; then larger batches, and long enough to see a late end.
   """
   def runs(method, log2_rates, updates, seeds=1, batch_size=64, **fields):
     for log2_rate in log2_rates:
