@@ -812,3 +812,10 @@ def test_a_missing_study_is_one_line(tmp_path):
 def test_no_two_methods_look_alike():
   assert len(set(figures.LOOKS.values())) == len(figures.LOOKS) >= len(METHODS)
   assert set(METHODS) == set(figures.LOOKS)
+
+
+def test_a_figure_against_the_batch_size_needs_settings_that_differ_in_nothing_else(tmp_path):
+  for name, axes, drawn in (('rates', {}, False), ('figure1', {'seed': [0]}, True)):
+    study = make_study(tmp_path / name, name, lambda cell: (0.5, 0.5), axes)
+    names = [image.file for image in figures.draw(groups.gather(study))]
+    assert ('report_rate_batch_size.png' in names) == drawn, names

@@ -46,7 +46,7 @@ NAMES = {'batch_size': 'batch size', 'learning_rate': 'learning rate', 'depth': 
 
 
 def draw(gathered):
-  """[page.Image] of a study: against learning rate, and against batch size and depth where they vary."""
+  """[page.Image] of a study: against learning rate, and against batch size and depth where they alone vary."""
   groups = [group for group in gathered.groups if group.choices]
   if not groups:
     return []
@@ -54,11 +54,17 @@ def draw(gathered):
   with matplotlib.rc_context(STYLE):
     images = [_against_the_rate(gathered, groups, names, metric) for metric in METRICS]
     for name in ('batch_size', 'depth'):
-      if name in names:
+      if _has_lines(groups, names, name):
         images.append(_best_against(gathered, groups, names, name))
-    if 'batch_size' in names:
+    if _has_lines(groups, names, 'batch_size'):
       images.append(_rates_against_the_batch(gathered, groups, names))
   return images
+
+
+def _has_lines(groups, names, name):
+  """Whether there are groups that differ in this field only, which a line could join."""
+  members = [members for _, members in _members(groups, _lines(groups, names, [name]), names, [name])]
+  return any(len({group.fields.get(name) for group in line}) > 1 for line in members)
 
 
 def _against_the_rate(gathered, groups, names, metric):
@@ -125,6 +131,9 @@ def _rate_panel(ax, gathered, groups, lines, metric, names, panel_names):
           ax.plot(*place, mark, color=look['color'], markerfacecolor='none', markersize=4.5, markeredgewidth=1.3,
                   clip_on=False, transform=ax.get_xaxis_transform())
           say(ax, *place, f'{_at(look, score)}: {count} of {score.runs} {ended}', transform=ax.get_xaxis_transform())
+  rates = {score.learning_rate for group in groups for score in group.choices[metric].scores}
+  if len(rates) == 1:  # of which matplotlib makes an axis without a length
+    ax.set_xlim(min(rates) / 2, 2 * min(rates))
 
 
 def _at(look, score):
