@@ -34,6 +34,12 @@ def test_a_flipped_bit_in_a_result(harness):
   harness.damaged_record('result.json', 'bit-flipped', SHORT_RUN)
 
 
+@pytest.mark.slow
+def test_more_kills(harness):
+  harness.training_signals(3)
+  harness.study_signals(3)
+
+
 # By name: which there are depends on who runs the tests.
 @pytest.mark.slow
 @pytest.mark.parametrize('fault', [

@@ -29,7 +29,7 @@ def load(data_dir=''):
 
 
 def _all():
-  """What `sklearn.datasets.load_digits` reads, without the two seconds that importing scikit-learn takes."""
+  """What `sklearn.datasets.load_digits` reads, without the time, over a second, that importing scikit-learn takes."""
   package, = importlib.util.find_spec('sklearn').submodule_search_locations
   file = pathlib.Path(package) / 'datasets' / 'data' / 'digits.csv.gz'
   if not file.exists():  # in a version that keeps it elsewhere
