@@ -316,9 +316,12 @@ class Harness:
       workdir, filler = disk / 'run', disk / 'filler'
       process = self.train(workdir)
       self._moment(process, workdir, self.random.choice(['training', 'saving', 'evaluating and recording']))
-      with contextlib.suppress(OSError), open(filler, 'wb', buffering=0) as file:
-        while (free := shutil.disk_usage(disk).free) > room:
-          file.write(bytes(min(free - room, 1 << 16)))
+      with open(filler, 'wb', buffering=0) as file:
+        while process.poll() is None:  # what the run frees is taken, too: else the next checkpoint may find room
+          with contextlib.suppress(OSError):
+            while (free := shutil.disk_usage(disk).free) > room:
+              file.write(bytes(min(free - room, 1 << 16)))
+          time.sleep(0.001)
       said = self._finish(process, command_line.MISTAKE, says='No space left on device')
       if 'intact' not in said:
         raise Broken(said)
