@@ -19,25 +19,19 @@ def harness(tmp_path_factory):
 
 @pytest.mark.slow
 def test_kills_of_a_run(harness):
-  harness.training_signals(2, SHORT_RUN)
-  assert sum(count for fault, count in harness.done.items() if fault.startswith('SIGKILL to training')) == 2, (
+  harness.training_signals(3, SHORT_RUN)
+  assert sum(count for fault, count in harness.done.items() if fault.startswith('SIGKILL to training')) == 3, (
       harness.done)
 
 
 @pytest.mark.slow
 def test_kills_of_a_study(harness):
-  harness.study_signals(2, SMALL_STUDY)
+  harness.study_signals(3, SMALL_STUDY)
 
 
 @pytest.mark.slow
 def test_a_flipped_bit_in_a_result(harness):
   harness.damaged_record('result.json', 'bit-flipped', SHORT_RUN)
-
-
-@pytest.mark.slow
-def test_more_kills(harness):
-  harness.training_signals(3)
-  harness.study_signals(3)
 
 
 # By name: which there are depends on who runs the tests.

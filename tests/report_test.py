@@ -23,7 +23,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from zeroinit.methods import METHODS
-from zeroinit.report import figures, findings, groups, header, live, page, tables, write_report
+from zeroinit.report import figures, findings, groups, header, live, page, print_report, tables, write_report
 from zeroinit.report.findings import rates, santurkar
 from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
 from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
@@ -798,10 +798,11 @@ def test_the_command(tmp_path):
     (lambda cell: (0.9 - abs(cell.learning_rate - 2**-5), 0.2 + abs(cell.learning_rate - 2**-5)),
      'open it in a browser, or tensorboard --logdir='),
 ])
-def test_the_last_line_says_what_to_run_next(outcome, then, tmp_path):
+def test_the_last_line_says_what_to_run_next(outcome, then, tmp_path, capsys):
   axes = {'depth': [16], 'seed': [0, 1], 'learning_rate': [2**-6, 2**-5, 2**-4]}
   make_study(tmp_path, 'digits', outcome, axes=axes, methods=['none', 'zeroinit', 'fixup', 'batch_norm'])
-  assert write_report(tmp_path).splitlines()[-1].startswith(f'results: {tmp_path}/report.html; next: {then}')
+  print_report(tmp_path)
+  assert capsys.readouterr().out.splitlines()[-1].startswith(f'results: {tmp_path}/report.html; next: {then}')
 
 
 def test_a_missing_study_is_one_line(tmp_path):

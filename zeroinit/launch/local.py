@@ -43,7 +43,7 @@ def main(argv):
   study = begin.begin()
   if study is None:
     return
-  from zeroinit.report import live, write_report  # takes a second to import, and --list need not wait for it
+  from zeroinit.report import live, print_report  # takes a second to import, and --list need not wait for it
 
   # Also where a shell that started this in the background has it ignore Ctrl-C.
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,7 +57,7 @@ def main(argv):
       if grown is study:
         break
       study = grown
-  print(write_report(study.workdir), flush=True)
+  print_report(study.workdir)
   begin.raise_failures(study)
 
 

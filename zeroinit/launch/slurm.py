@@ -76,8 +76,8 @@ def main(argv):
     said = f'submitted {len(left - queued)} in {len(tasks)} tasks as job {array}, with logs {folder}/{array}_*'
   print(f'{len(study.cells) - len(left)} of {len(study.cells)} cells are done, {len(queued)} wait or run; {said}')
   if not left and not _DRY_RUN.value:
-    from zeroinit.report import write_report  # takes a second to import, and is needed once
-    print(write_report(study.workdir))
+    from zeroinit.report import print_report  # takes a second to import, and is needed once
+    print_report(study.workdir)
   else:
     command_line.end(study.workdir, shlex.join(['zeroinit', 'report', f'--workdir={study.workdir}']))
 

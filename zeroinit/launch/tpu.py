@@ -66,10 +66,10 @@ def main(argv):
   study.forget_failures()
   if _INSTALL.value and subprocess.run(archive).returncode:
     raise UserError('--install copies what is committed, and git could not pack it')
-  from zeroinit.report import live, write_report  # takes a second to import, and --list need not wait for it
+  from zeroinit.report import live, print_report  # takes a second to import, and --list need not wait for it
   with live(study.workdir):
     failed = _run(slices)
-  print(write_report(study.workdir))
+  print_report(study.workdir)
   if failed:
     raise UserError(f'{", ".join(failed)} failed, as said above; the same command goes on')
   begin.raise_failures(study)

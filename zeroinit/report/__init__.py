@@ -17,6 +17,7 @@ import shlex
 import threading
 import time
 
+from zeroinit import command_line
 from zeroinit.report import curves, figures, findings, header, page, records, tables
 from zeroinit.report.groups import gather, has_edge
 from zeroinit.studies import manifest
@@ -77,7 +78,17 @@ def write_report(workdir, live=False):
   Raises:
     UserError: there is no study, a file of it is damaged, or the directory cannot be written.
   """
+  return _write(gather(manifest.load_study(workdir)), live)
+
+
+def print_report(workdir):
+  """`write_report`, as a command ends: prints what a terminal shows, where the rest is, and what to do next."""
   gathered = gather(manifest.load_study(workdir))
+  print(_write(gathered, live=False), end='\n\n')
+  command_line.end(gathered.study.workdir / 'report.html', _then(gathered))
+
+
+def _write(gathered, live):
   study = gathered.study
   title = header.title(gathered)
   results = tables.results(gathered)
@@ -102,7 +113,7 @@ def write_report(workdir, live=False):
   shown = [page.Paragraph(header.what_was_run(gathered)), *map(tables.short, results),
            *([findings.short(claims)] if claims else []),
            *_missing(gathered)]
-  return f'{page.text(title, shown)}\n\nresults: {study.workdir / "report.html"}; next: {_then(gathered)}'
+  return page.text(title, shown)
 
 
 def _then(gathered):

@@ -18,11 +18,11 @@ WATCH = flags.DEFINE_boolean('watch', False, 'Write it anew until the study is o
 
 
 def main(argv):
-  from zeroinit.report import watch, write_report  # takes a second to import, and --help need not wait for it
+  from zeroinit.report import print_report, watch  # takes a second to import, and --help need not wait for it
 
   if WATCH.value:
     watch(WORKDIR.value)
-  print(write_report(WORKDIR.value))
+  print_report(WORKDIR.value)
 
 
 if __name__ == '__main__':
