@@ -8,10 +8,8 @@ import signal
 
 import command
 
-# Before jax is imported. The tests compile much and run little, so the compiler need not try hard.
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0 ' + os.environ.get('XLA_FLAGS', '')
-command.share_programs(command.ROOT / '.pytest_cache' / 'compiled')  # between runs of the tests as well
+command.compile_little(command.ROOT / '.pytest_cache' / 'compiled')  # between runs of the tests as well
 
 import jax
 import pytest

@@ -575,7 +575,7 @@ def main(argv):
   del argv
   began = time.monotonic()
   with tempfile.TemporaryDirectory(prefix='faults-') as directory:
-    command.share_programs(f'{directory}/compiled')
+    command.compile_little(f'{directory}/compiled')
     harness = Harness(directory, SEED.value, lambda line: print(line, flush=True))
     print(f'seed {SEED.value}', flush=True)
     tasks = [('signals to training', lambda: harness.training_signals(TRAINING_KILLS.value)),
