@@ -110,10 +110,8 @@ def test_every_command_is_known_and_its_flags_exist(surroundings):
       assert by_ci or line in OF_OTHERS or line.removeprefix('zeroinit ') in LISTS, (
           f'{", ".join(pages)}: no test knows how to run {line!r}')
   assert len(ours) > 30  # that the pages have been read at all
-  answer = python(surroundings, ROOT / 'tests' / 'forked.py', input=json.dumps(list(ours.values())))
-  assert not answer.returncode, answer.stderr
   wrong = {}
-  for (line, words), (code, said) in zip(ours.items(), json.loads(answer.stdout), strict=True):
+  for (line, words), (code, said) in zip(ours.items(), one_after_another(surroundings, ours.values()), strict=True):
     if not (code == 0 if '--list' in words else re.search("unexpected argument 'here'|arguments: here", said)):
       wrong[line] = said[-500:]
   assert not wrong
@@ -175,6 +173,13 @@ def python(surroundings, *words, **options):
                         env=os.environ | {'PYTHONPATH': str(surroundings)}, **options)
 
 
+def one_after_another(surroundings, commands):
+  """[exit code, all that it said] of each command of ours."""
+  ran = python(surroundings, ROOT / 'tests' / 'forked.py', input=json.dumps(list(commands)))
+  assert not ran.returncode, ran.stderr
+  return json.loads(ran.stdout)
+
+
 def python_of(page):
   """What a page shows of Python, but files that commands run, and parts of examples/, which have tests of their own."""
   elsewhere = [path.read_text() for path in (ROOT / 'examples').glob('*.py')]
@@ -195,9 +200,9 @@ def first_run(surroundings):
                          ids=lambda page: page.stem)
 def test_what_a_page_runs(page, surroundings, first_run):
   """Its commands in a small form, one after another, then its Python."""
-  for line, words in small_commands(page):
-    ran = python(surroundings, '-m', *words)
-    assert not ran.returncode and 'Traceback' not in ran.stderr, f'{line}: {ran.stdout[-500:]} {ran.stderr[-500:]}'
+  lines = dict(small_commands(page))
+  for line, (code, said) in zip(lines, one_after_another(surroundings, lines.values()), strict=True):
+    assert code == 0 and 'Traceback' not in said, f'{line}: {said[-1000:]}'
   ran = python(surroundings, '-c', python_of(page))
   assert not ran.returncode, ran.stderr
 

@@ -171,16 +171,16 @@ def test_a_worker_that_is_asked_to_stop_lets_go(tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_work_as_one(tmp_path, alone):
+def test_two_processes_work_as_one(tmp_path, alone):
   """As the hosts of a TPU pod do, through the same entry point."""
   study = begin(tmp_path / 'study')
-  workers = command.start_together(4, 'zeroinit.studies.worker', f'--workdir={study.workdir}')
+  workers = command.start_together(2, 'zeroinit.studies.worker', f'--workdir={study.workdir}')
   for i, worker in enumerate(workers):
     output, errors = worker.communicate(timeout=600)
     assert worker.returncode == 0, errors
     assert bool(re.search('6 done here', output)) == (i == 0), output  # the first speaks for all
   results = study.results()
-  assert {result['device'] for result in results.values()} == {'4 x cpu'}
+  assert {result['device'] for result in results.values()} == {'2 x cpu'}
   assert {len(locks) for locks in locks_of(study).values()} == {1}
   for identity, outcome in outcomes(alone[0]).items():
     if identity in results and results[identity]['status'] == 'done' and results[identity]['learning_rate'] < 0.1:
