@@ -236,7 +236,7 @@ def test_an_array_on_a_real_slurm(real_slurm, tmp_path):
   assert '6 of 8 cells are done, 0 wait or run; submitted 2 in 2 tasks' in real_slurm(*launch)
 
   until(all_over)
-  assert '10 of 8 cells are done, 0 wait or run; there is nothing to submit' in real_slurm(*launch)
+  assert '8 of 8 cells are done, 0 wait or run; there is nothing to submit' in real_slurm(*launch)
   assert (workdir / 'report.md').exists()
   logs = ''.join(path.read_text() for path in (workdir / 'slurm').glob('*_log.out'))
   assert sum(int(done) for done in re.findall(r'(\d+) done here', logs)) == 8
