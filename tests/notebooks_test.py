@@ -67,9 +67,8 @@ def words(outputs):
 
 @pytest.mark.slow
 @of_each
-def test_its_outputs_are_those_of_the_code_as_it_stands(notebook, tmp_path, monkeypatch):
+def test_its_outputs_are_those_of_the_code_as_it_stands(notebook, tmp_path):
   """It runs, shows as much, and says the same but for numbers."""
-  monkeypatch.delenv('XLA_FLAGS')  # as a user runs it: these compile little and run long
   nbclient = pytest.importorskip('nbclient', reason='needs nbclient: pip install -e ".[notebook]"')
   import nbformat
 
