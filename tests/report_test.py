@@ -157,6 +157,14 @@ def test_runs_at_chance_are_told_from_those_that_diverge(tmp_path):
   assert '1 of 1 ended at chance' in (tmp_path / 'report.html').read_text()
 
 
+@pytest.mark.parametrize('name, axes, said', [
+    ('rates', {}, '1 to 3 runs per rate, of 3 or more the best'), ('digits', {}, 'one run per rate'),
+    ('digits', {'seed': [0, 1, 2]}, 'best 2 of 3 runs per rate')])
+def test_the_caption_says_how_many_runs_count(name, axes, said, tmp_path):
+  study = make_study(tmp_path, name, axes=axes)
+  assert [said in table.caption for table in tables.results(groups.gather(study))] == [True, True]
+
+
 def test_where_everything_stays_at_chance_or_diverges(tmp_path):
   study = make_study(tmp_path, methods=['none'], axes={'seed': [0]}, classes=10, last_quarter_cross_entropy=2.3,
                      outcome=lambda cell: None if cell.learning_rate > 0.1 else (0.1, 2.3))

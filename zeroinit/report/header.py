@@ -34,7 +34,7 @@ def departures(gathered):
     phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
   if 'own' in protocols:
     phrases.append('own protocol')
-  in_the_paper, here = PUBLISHED_SEEDS.get(gathered.study.name), runs_per_rate(gathered.groups)
+  in_the_paper, here = PUBLISHED_SEEDS.get(gathered.study.name), runs_per_rate(gathered.groups)[0]
   if in_the_paper and here < in_the_paper:
     phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')
   titles = {result.get('data', '') for result in results.values()}
@@ -97,12 +97,12 @@ def _partial(gathered):
 
 
 def runs_per_rate(groups):
-  """The fewest runs that the study has at any rate of any setting."""
-  fewest = []
+  """(fewest, most) runs that the study has at any rate of any setting."""
+  runs = []
   for group in groups:
     rates = [cell.learning_rate for cell in group.cells]
-    fewest += [rates.count(rate) for rate in set(rates)]
-  return min(fewest, default=0)
+    runs += [rates.count(rate) for rate in set(rates)]
+  return min(runs, default=0), max(runs, default=0)
 
 
 def _different(values):

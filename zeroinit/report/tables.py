@@ -32,16 +32,22 @@ def results(gathered):
   """[page.Table of test accuracy, page.Table of training loss]"""
   says = header.departures(gathered)
   comparable = f' Not comparable with the published values as it stands: {"; ".join(says)}.' if says else ''
-  runs = header.runs_per_rate(gathered.groups)
-  best = f'best {kept(runs)} of {runs} runs per rate' if runs > 1 else 'one run per rate'
+  fewest, most = header.runs_per_rate(gathered.groups)
+  if fewest < most:
+    best = f'{fewest} to {most} runs per rate, of 3 or more the best'
+  else:
+    best = f'best {kept(most)} of {most} runs per rate' if most > 1 else 'one run per rate'
   captions = {ACCURACY: f'Test accuracy, %, {best}.', LOSS: f'Training loss, which includes L2, {best}.'}
   return [_table(gathered, metric, caption, comparable) for metric, caption in captions.items()]
 
 
 def how(gathered):
   """How the numbers were chosen, with the number of runs that this study has."""
-  runs = header.runs_per_rate(gathered.groups)
-  best = f'the best {kept(runs)} of {runs} runs are kept, for each metric apart,' if runs > 1 else 'there is one run,'
+  fewest, most = header.runs_per_rate(gathered.groups)
+  if fewest < most:
+    best = f'there are {fewest} to {most} runs, of which the best are kept, for each metric apart,'
+  else:
+    best = f'the best {kept(most)} of {most} runs are kept, for each metric apart,' if most > 1 else 'there is one run,'
   return (f'At every learning rate {best} and a diverged run counts as the worst there is: accuracy at chance, '
           'infinite loss. The best rate of a metric is the one with the best mean of the kept runs, and ± is their '
           'sample standard deviation, which a single run has not.')
