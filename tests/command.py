@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def compile_little(directory):
-  """From now on this process, which has not imported jax yet, and all that it starts compile each program once, and fast.
+  """From now on this process, before it imports jax, and all that it starts compile each program once, and fast.
 
   Most of a test's time is that of its compiler. Before jaxlib 0.11 that can leave out the emitters of fused operations,
   which take two thirds of it.
