@@ -1,4 +1,4 @@
-"""Ours beside PyTorch: images per second of WRN-16-4, in alternating processes, and what else a run costs.
+"""Ours beside PyTorch: images per second of Wide-ResNets, in alternating processes, and what else a run costs.
 
   python -m benchmarks.speed --record=results/speed_cpu.json                                 # pip install torch==2.13.0
   python -m benchmarks.speed --device=cuda --record=results/speed_gpu.json
@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from zeroinit import command_line
 from zeroinit.system.errors import UserError
 
 DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where both run.')
+NETWORKS = flags.DEFINE_list('networks', ['16-4'], 'Wide-ResNets, depth-width: 16-1 and 100-1 are the narrow ones.')
 METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zeroinit'], 'Rows of METHODS.')
 BATCHES = flags.DEFINE_list('batches', None, 'Batch sizes. Default: 64; on a GPU 64, 128, 1024.')
 DTYPES = flags.DEFINE_list('dtypes', None, 'Default: float32; on a GPU also bfloat16.')
@@ -37,9 +39,11 @@ PEER = pathlib.Path(__file__).with_name('torch_wrn.py')
 PLATFORMS = {'cpu': 'cpu', 'cuda': 'gpu'}  # as jax names the devices
 
 
-def measure(method, batch_size, dtype):
+def measure(network, method, batch_size, dtype):
   """One case: a dict of medians and ratios."""
-  case = [f'--method={method}', f'--batch_size={batch_size}', f'--dtype={dtype}', f'--seconds={SECONDS.value}']
+  depth, width = network.split('-')
+  case = [f'--depth={depth}', f'--width={width}', f'--method={method}', f'--batch_size={batch_size}',
+          f'--dtype={dtype}', f'--seconds={SECONDS.value}']
   peer = [sys.executable, str(PEER), *case, f'--device={DEVICE.value}', *(['--compile'] if _compiles() else [])]
   turns = []
   with tempfile.TemporaryDirectory() as cache:
@@ -50,7 +54,7 @@ def measure(method, batch_size, dtype):
   median = lambda results, name: (
       statistics.median(result[name] for result in results) if results[0][name] is not None else None)
   return {
-      'method': method, 'batch_size': batch_size, 'dtype': dtype,
+      'network': f'WRN-{network}', 'method': method, 'batch_size': batch_size, 'dtype': dtype,
       'ours': median(ours, 'images_per_second'), 'peer': median(theirs, 'images_per_second'),
       'ratio': statistics.median(ratios), 'ratio_min': min(ratios), 'ratio_max': max(ratios),
       'loop_over_bare': statistics.median(a['images_per_second'] / a['bare_images_per_second'] for a in ours),
@@ -90,27 +94,32 @@ def main(argv):
   if importlib.util.find_spec('torch') is None:
     raise UserError('PyTorch, the peer, is not installed: pip install torch==2.13.0')
   jax.config.update('jax_platforms', DEVICE.value)  # of this process too, which writes into the record what it runs on
+  for network in NETWORKS.value:
+    if not re.fullmatch(r'\d+-\d+', network):
+      raise UserError(f'--networks has {network!r}; write depth-width, such as 16-4')
   path = record.prepare()
   on_gpu = DEVICE.value == 'cuda'
   batches = BATCHES.value or (['64', '128', '1024'] if on_gpu else ['64'])
   dtypes = DTYPES.value or (['float32', 'bfloat16'] if on_gpu else ['float32'])
   cases = []
-  for dtype, batch_size, method in itertools.product(dtypes, map(int, batches), METHODS.value):
-    cases.append(measure(method, batch_size, dtype))
+  for network, dtype, batch_size, method in itertools.product(NETWORKS.value, dtypes, map(int, batches), METHODS.value):
+    cases.append(measure(network, method, batch_size, dtype))
     row = cases[-1]
-    print(f'{method:10s} batch {batch_size:4d} {dtype:8s}  ours {row["ours"]:8,.0f}  PyTorch {row["peer"]:8,.0f} '
-          f'images/s  ratio {row["ratio"]:.2f} ({row["ratio_min"]:.2f} to {row["ratio_max"]:.2f})'
+    print(f'{row["network"]:9s} {method:10s} batch {batch_size:4d} {dtype:8s}  ours {row["ours"]:8,.0f}  '
+          f'PyTorch {row["peer"]:8,.0f} images/s  '
+          f'ratio {row["ratio"]:.2f} ({row["ratio_min"]:.2f} to {row["ratio_max"]:.2f})'
           f'  loop / bare step {row["loop_over_bare"]:.3f}  {row["share_of_matrix_product"]:.0%} of a matrix product'
           f'  trace {row["trace_seconds"]:.1f} s, compile {row["compile_seconds"]:.1f} s', flush=True)
   costs = {}
+  setting = lambda row: f'{row["network"]}, batch {row["batch_size"]}, {row["dtype"]}'
   for row in cases:
-    if row['method'] in ('batch_norm', 'ghost_norm'):
-      for other in cases:
-        if (other['method'], other['batch_size'], other['dtype']) == ('zeroinit', row['batch_size'], row['dtype']):
-          costs[f'{row["method"]}, batch {row["batch_size"]}, {row["dtype"]}'] = other['ours'] / row['ours']
+    for other in cases:
+      pair = (row['method'], other['method'])
+      if pair in (('batch_norm', 'zeroinit'), ('ghost_norm', 'zeroinit')) and setting(row) == setting(other):
+        costs[f'{row["method"]}, {setting(row)}'] = other['ours'] / row['ours']
   for what, cost in costs.items():
     print(f'a step of {what}, over one of zeroinit: {cost:.2f}')
-  record.write(path, {'network': 'WRN-16-4', 'peer_is_compiled': _compiles(), 'cases': cases,
+  record.write(path, {'peer_is_compiled': _compiles(), 'cases': cases,
                       'step_time_over_zeroinit': costs})
 
 
