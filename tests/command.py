@@ -12,10 +12,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def compile_little(directory):
-  """From now on this process, before it imports jax, and all that it starts compile each program once, and fast.
+  """From now on all processes that are started, and this one where it has not imported jax, compile each program once.
 
-  Most of a test's time is that of its compiler. Before jaxlib 0.11 that can leave out the emitters of fused operations,
-  which take two thirds of it.
+  Fast, too: most of a test's time is that of its compiler. Before jaxlib 0.11 that can leave out the emitters of fused
+  operations, which take two thirds of it.
   """
   flags = ['--xla_backend_optimization_level=0', '--xla_llvm_disable_expensive_passes=true']
   if [int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2]] < [0, 11]:

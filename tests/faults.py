@@ -316,8 +316,9 @@ class Harness:
       workdir, filler = disk / 'run', disk / 'filler'
       process = self.train(workdir)
       self._moment(process, workdir, self.random.choice(['training', 'saving', 'evaluating and recording']))
+      deadline = time.monotonic() + PATIENCE
       with open(filler, 'wb', buffering=0) as file:
-        while process.poll() is None:  # what the run frees is taken, too: else the next checkpoint may find room
+        while process.poll() is None and time.monotonic() < deadline:  # what the run frees is taken, too
           with contextlib.suppress(OSError):
             while (free := shutil.disk_usage(disk).free) > room:
               file.write(bytes(min(free - room, 1 << 16)))

@@ -6,7 +6,7 @@ from tests import faults
 
 pytestmark = pytest.mark.usefixtures('programs_apart')
 
-SHORT_RUN = (*faults.RUN, '--config.epochs=2', '--config.evaluations=5', '--config.tensorboard=False')
+SHORT_RUN = (*faults.RUN, '--config.epochs=2', '--config.evaluations=5')
 SMALL_STUDY = ('--study=digits', '--methods=none,zeroinit', '--set=depth=10', '--set=learning_rate=2^-7,2^-6',
                '--set=epochs=2', '--set=evaluations=2', '--set=checkpoint_seconds=0', '--set=tensorboard=False',
                '--slots=2')

@@ -276,7 +276,7 @@ def result_of(workdir, *flags, **environment):
 @pytest.mark.slow
 def test_real_cifar10_is_learned(real_cifar10, tmp_path):
   flags = ('--config=configs/cifar10.py:ghost_norm', f'--config.data_dir={real_cifar10}', '--config.depth=10',
-           '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25', '--config.evaluations=5')
+           '--config.width=1', '--config.epochs=0.4', '--config.learning_rate=0.25')
   result = result_of(tmp_path / 'run', *flags, XLA_FLAGS='')  # it computes more than it compiles
   losses = [record['train_cross_entropy'] for record in run_directory.Run(tmp_path / 'run').records]
   assert result['steps'] == 312 and result['data'] == 'CIFAR-10, JPEG q75 copy' and result['protocol'] == 'shortened'
