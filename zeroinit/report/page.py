@@ -6,6 +6,7 @@ import hashlib
 import html as escaping
 import importlib.resources
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -31,11 +32,20 @@ class Items:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """columns: names; rows: as many texts each, the first of which names the row."""
+  """columns: names; rows: as many texts each, the first of which names the row.
+
+  Raises:
+    TypeError: a cell is something else, as what a damaged file is taken for a name.
+  """
 
   caption: str
   columns: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
+
+  def __post_init__(self):
+    for cell in itertools.chain(*self.rows):
+      if not isinstance(cell, str):
+        raise TypeError(f'{cell!r} is no text for the table "{self.caption}"')
 
 
 @dataclasses.dataclass(frozen=True)
