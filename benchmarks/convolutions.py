@@ -1,13 +1,17 @@
-"""The convolutions of WRN-16-4 and their gradients on a CPU, inside a loop: as XLA has them, and as they are here.
+"""Convolutions of Wide-ResNets and their gradients on a CPU, inside a loop: as XLA has them, and as they are here.
 
   python -m benchmarks.convolutions --record=results/convolutions_cpu.json
+  taskset -c 0 python -m benchmarks.convolutions --record=results/convolutions_one_thread.json
 
-They are the time of a training step. What `networks.convolution` and `compiling.EIGEN_CONVOLUTIONS` do about it is to
-be judged here, operation by operation, and in the whole by benchmarks.speed.
+They are the time of a training step. What `networks.convolution` and `compiling`'s options do about it is to be judged
+here, operation by operation, and in the whole by benchmarks.speed. The first six are those of WRN-16-4; then come those
+of width 1, on CIFAR-10 and on the digits. Between XLA's form and ours stands that of ordinary convolutions alone, which
+ours are where they have no other. A worker of a study has one thread.
 """
 
 import statistics
 import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +23,31 @@ from rich.table import Table
 
 from benchmarks import record
 from zeroinit import command_line
-from zeroinit.networks.convolution import LAYOUT, convolve
-from zeroinit.system import compiling
+from zeroinit.networks import convolution
+from zeroinit.system import compiling, environment
 
-BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'Images; few, for XLA takes seconds for some.')
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Images; few, for XLA takes seconds for some.')
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
 flags.adopt_module_key_flags(record)  # so that --help shows it
 
-CASES = [(32, 16, 64, 1), (32, 64, 64, 1), (32, 64, 128, 2), (16, 128, 128, 1), (16, 128, 256, 2), (8, 256, 256, 1)]
+CASES = [(32, 16, 64, 1), (32, 64, 64, 1), (32, 64, 128, 2), (16, 128, 128, 1), (16, 128, 256, 2), (8, 256, 256, 1),
+         (32, 16, 16, 1), (16, 32, 32, 1), (8, 64, 64, 1), (8, 16, 16, 1), (4, 32, 32, 1), (2, 64, 64, 1)]
 PADDING = ((1, 1), (1, 1))
 TURNS_OF_LOOP = 2
 
 
 def plain(inputs, kernel, strides, padding):
-  return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=LAYOUT)
+  return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=convolution.LAYOUT)
 
 
-def operations(convolution, stride):
+def ordinary(inputs, kernel, strides, padding):
+  """Ours without the forms for few channels and small images."""
+  return convolution._convolve(inputs, kernel, strides, padding)
+
+
+def operations(convolve, stride):
   """{name: function of (inputs, kernel, output gradient)}."""
-  run = lambda inputs, kernel: convolution(inputs, kernel, (stride, stride), PADDING)
+  run = lambda inputs, kernel: convolve(inputs, kernel, (stride, stride), PADDING)
   return {
       'forward': lambda x, k, g: run(x, k),
       'input gradient': lambda x, k, g: jax.vjp(lambda x: run(x, k), x)[1](g)[0],
@@ -58,7 +68,8 @@ def seconds(program, arguments):
 def main(argv):
   del argv
   path, random = record.prepare(), np.random.default_rng(0)
-  table, records = Table('convolution', 'operation', 'XLA, GFLOP/s', 'here, GFLOP/s', 'ratio'), []
+  table, records = Table('convolution', 'operation', 'XLA, GFLOP/s', 'ordinary', 'here', 'here over XLA',
+                         'here over ordinary'), []
   for size, channels, wide, stride in CASES:
     draw = lambda *shape: jnp.asarray(random.standard_normal(shape, np.float32))
     out = size // stride
@@ -66,20 +77,24 @@ def main(argv):
                  draw(TURNS_OF_LOOP, BATCH_SIZE.value, out, out, wide))
     flop = 2 * 9 * channels * wide * out**2 * BATCH_SIZE.value
     title = f'{size}x{size}, {channels} to {wide}' + (f', stride {stride}' if stride > 1 else '')
-    for (name, theirs), ours in zip(operations(plain, stride).items(), operations(convolve, stride).values(),
-                                    strict=True):
-      programs = jax.jit(looped(theirs)), compiling.jit(looped(ours))
-      for program in programs:
-        seconds(program, arguments)  # compiles
-      turns = [[seconds(program, arguments) for program in programs] for _ in range(ROUNDS.value)]
-      before, after = (statistics.median(column) for column in zip(*turns, strict=True))
-      ratios = [a / b for a, b in turns]
-      records.append({'convolution': title, 'operation': name, 'xla_seconds': before, 'seconds': after,
-                      'ratio': statistics.median(ratios), 'ratio_min': min(ratios), 'ratio_max': max(ratios)})
-      table.add_row(title, name, f'{flop / before / 1e9:,.0f}', f'{flop / after / 1e9:,.0f}',
-                    f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
-  Console(width=120).print(table)
-  record.write(path, {'batch_size': BATCH_SIZE.value, 'operations': records})
+    for name in operations(plain, stride):
+      kinds = {'xla': jax.jit(looped(operations(plain, stride)[name])),
+               'ordinary': compiling.jit(looped(operations(ordinary, stride)[name])),
+               'here': compiling.jit(looped(operations(convolution.convolve, stride)[name]))}
+      for kind, program in kinds.items():
+        with mock.patch.object(convolution, 'FEW', 0 if kind == 'ordinary' else convolution.FEW):
+          seconds(program, arguments)  # compiles
+      turns = [{kind: seconds(program, arguments) for kind, program in kinds.items()} for _ in range(ROUNDS.value)]
+      took = {kind: statistics.median(turn[kind] for turn in turns) for kind in kinds}
+      over = {kind: [turn[kind] / turn['here'] for turn in turns] for kind in ('xla', 'ordinary')}
+      records.append({
+          'convolution': title, 'operation': name, **{f'{kind}_seconds': value for kind, value in took.items()},
+          **{f'over_{kind}{suffix}': of(ratios) for kind, ratios in over.items()
+             for suffix, of in (('', statistics.median), ('_min', min), ('_max', max))}})
+      table.add_row(title, name, *(f'{flop / value / 1e9:,.0f}' for value in took.values()), *(
+          f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})' for ratios in over.values()))
+  Console(width=140).print(table)
+  record.write(path, {'batch_size': BATCH_SIZE.value, 'threads': environment.threads(), 'operations': records})
 
 
 if __name__ == '__main__':

@@ -3,8 +3,8 @@
 XLA's CPU compiler has a fast form for ordinary convolutions, but does not bring the gradient of one with respect to
 its kernel into that form when it sits in the body of a loop, and every block and every step here does: ten 3x3
 convolutions at 64x16x16x64 take 13 s instead of 0.2 s. So on that backend both gradients are written out as ordinary
-convolutions, and where the image is smaller than the kernel a matrix product is faster still. GPU and TPU keep XLA's
-own.
+convolutions. Three cases are faster in another form: few channels forward, few channels in the gradient of the kernel,
+and an image smaller than the kernel (benchmarks/convolutions.py has them all). GPU and TPU keep XLA's own.
 
 On the CPU backend this can be differentiated twice in reverse mode, but not in forward mode (no jvp).
 """
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+FEW = 16  # channels that leave most of a register unused
 
 
 def conv_general_dilated(inputs, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers,
@@ -39,17 +40,36 @@ def convolve(inputs, kernel, strides, padding):
 
 
 def _product(inputs, kernel, padding):
-  """The convolution as one matrix product, faster where the image is smaller than the kernel."""
-  kh, kw, i, o = kernel.shape
-  padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
-  rows, columns = padded.shape[1] - kh + 1, padded.shape[2] - kw + 1
-  patches = [padded[:, y : y + rows, x : x + columns] for y in range(kh) for x in range(kw)]
-  return jnp.concatenate(patches, -1) @ kernel.reshape(kh * kw * i, o)
+  """The convolution as one matrix product, from every pixel to every pixel.
+
+  Where the image is smaller than the kernel most of a kernel meets only padding: at 2x2 pixels a 3x3 kernel needs 36
+  products for each pair of channels, the matrix 16.
+  """
+  (n, h, w, i), (kh, kw, _, o), ((top, bottom), (left, right)) = inputs.shape, kernel.shape, padding
+  rows, columns = h + top + bottom - kh + 1, w + left + right - kw + 1
+  # Of the kernel, laid on a plane of zeros with its center at every output pixel in turn, what lies on the image.
+  plane = jnp.pad(kernel, ((rows - 1,) * 2, (columns - 1,) * 2, (0, 0), (0, 0)))
+  laid = lambda y, x: plane[rows - 1 - y + top :, columns - 1 - x + left :][:h, :w]
+  matrix = jnp.stack([laid(y, x) for y in range(rows) for x in range(columns)], 3)
+  outputs = inputs.reshape(n, h * w * i) @ matrix.reshape(h * w * i, rows * columns * o)
+  return outputs.reshape(n, rows, columns, o)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(inputs, kernel, strides, padding):
+  columns = inputs.shape[2] + sum(padding[1]) - kernel.shape[1] + 1
+  if strides == (1, 1) and kernel.shape[3] <= FEW and columns % 2 == 0:
+    return _pairs(inputs, kernel, padding)
   return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def _pairs(inputs, kernel, padding):
+  """The convolution as one that makes two neighbours in a row at once: a third more products, twice the channels."""
+  left, right = _pad(kernel, 1, 0, 1), _pad(kernel, 1, 1, 0)
+  pairs = lax.conv_general_dilated(inputs, jnp.concatenate([left, right], -1), (1, 2), padding,
+                                   dimension_numbers=LAYOUT)
+  n, h, w, o = pairs.shape
+  return pairs.reshape(n, h, 2 * w, o // 2)
 
 
 def _forward(inputs, kernel, strides, padding):
@@ -71,11 +91,29 @@ def _input_gradient(kernel, padding, output_gradient):
   """Correlates with the kernel turned by 180 degrees, its channels exchanged."""
   turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
   full = [(length - 1 - low, length - 1 - high) for length, (low, high) in zip(kernel.shape[:2], padding, strict=True)]
-  return lax.conv_general_dilated(output_gradient, turned, (1, 1), full, dimension_numbers=LAYOUT)
+  return _convolve(output_gradient, turned, (1, 1), tuple(full))
 
 
 def _kernel_gradient(inputs, lengths, strides, padding, output_gradient):
-  """Correlates the inputs with the output gradient.
+  """Correlates the inputs with the output gradient."""
+  if strides == (1, 1) and max(inputs.shape[3], output_gradient.shape[3]) <= FEW:
+    return _shifts(inputs, lengths, padding, output_gradient)
+  return _correlation(inputs, lengths, strides, padding, output_gradient)
+
+
+def _shifts(inputs, lengths, padding, output_gradient):
+  """As one matrix product: inputs shifted by every column of the kernel, with gradients shifted by every row of it."""
+  (kh, kw), (*_, columns, o), i = lengths, output_gradient.shape, inputs.shape[3]
+  padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  across = jnp.concatenate([padded[:, :, x : x + columns] for x in range(kw)], -1)
+  down = jnp.concatenate([_pad(output_gradient, 1, y, kh - 1 - y) for y in range(kh)], -1)
+  across, down = lax.optimization_barrier((across.reshape(-1, kw * i), down.reshape(-1, kh * o)))
+  product = lax.dot_general(across, down, (((0,), (0,)), ((), ())))
+  return product.reshape(kw, i, kh, o).transpose(2, 0, 1, 3)
+
+
+def _correlation(inputs, lengths, strides, padding, output_gradient):
+  """As a convolution of the inputs with the output gradient.
 
   Examples are summed over, so batch and channel change places. The barriers keep the compiler from folding the
   transposes back into a convolution that it runs slowly.

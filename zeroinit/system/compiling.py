@@ -8,10 +8,17 @@ import re
 
 import jax
 
+from zeroinit.system import environment
+
 # From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK too, which runs most of those here in one thread.
 # Without, Eigen has them; reductions stay with YNNPACK. Matrix products may not: without the convolutions, those in
 # bfloat16 come out wrong with jax 0.12.
 EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'}
+
+# In one thread YNNPACK's convolutions are the faster ones, by a fifth on the digits with jax 0.10. With 0.11 and 0.12
+# they are slower there than Eigen's.
+YNNPACK_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type':
+                        'LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION'}
 
 # On GPUs sums are made in whatever order threads end, and kernels chosen by timing them; this forbids both.
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
@@ -45,16 +52,18 @@ def jit(function, is_deterministic=lambda *args, **kwargs: False, **kwargs):
 
 @functools.cache
 def _options(deterministic):
-  """DETERMINISTIC on GPUs where it is asked for, EIGEN_CONVOLUTIONS on CPUs where the compiler knows them."""
+  """DETERMINISTIC on GPUs where it is asked for; on CPUs who has the convolutions, where the compiler knows that."""
   if jax.default_backend() == 'gpu' and deterministic:
     return DETERMINISTIC
   if jax.default_backend() != 'cpu':
     return None
+  one_thread = environment.threads() <= jax.local_device_count()  # for each device, as a worker of a study has
+  options = YNNPACK_CONVOLUTIONS if one_thread and jax.__version_info__ < (0, 11) else EIGEN_CONVOLUTIONS
   try:
-    jax.jit(lambda: 0, compiler_options=EIGEN_CONVOLUTIONS).lower().compile()
+    jax.jit(lambda: 0, compiler_options=options).lower().compile()
   except jax.errors.JaxRuntimeError:  # of another version
     return None
-  return EIGEN_CONVOLUTIONS
+  return options
 
 
 def keep_programs(directory):
