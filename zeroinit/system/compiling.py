@@ -10,15 +10,18 @@ import jax
 
 from zeroinit.system import environment
 
+# Fused operations of small networks compile in two thirds of the time with jax 0.10's older emitters, and run as fast.
+# Newer ones have no others.
+EMITTERS = {'xla_cpu_use_fusion_emitters': False} if jax.__version_info__ < (0, 11) else {}
+
 # From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK too, which runs most of those here in one thread.
 # Without, Eigen has them; reductions stay with YNNPACK. Matrix products may not: without the convolutions, those in
 # bfloat16 come out wrong with jax 0.12.
-EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'}
+EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE', **EMITTERS}
 
-# In one thread YNNPACK's convolutions are the faster ones, by a fifth on the digits with jax 0.10. With 0.11 and 0.12
-# they are slower there than Eigen's.
+# Where there is one thread, YNNPACK's are a fifth faster on the digits with jax 0.10, and slower with 0.11 and 0.12.
 YNNPACK_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type':
-                        'LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION'}
+                        'LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION', **EMITTERS}
 
 # On GPUs sums are made in whatever order threads end, and kernels chosen by timing them; this forbids both.
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
@@ -52,7 +55,7 @@ def jit(function, is_deterministic=lambda *args, **kwargs: False, **kwargs):
 
 @functools.cache
 def _options(deterministic):
-  """DETERMINISTIC on GPUs where it is asked for; on CPUs who has the convolutions, where the compiler knows that."""
+  """DETERMINISTIC on GPUs where it is asked for; on CPUs who has the convolutions, where the compiler knows."""
   if jax.default_backend() == 'gpu' and deterministic:
     return DETERMINISTIC
   if jax.default_backend() != 'cpu':
