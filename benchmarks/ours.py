@@ -31,6 +31,7 @@ WIDTH = flags.DEFINE_integer('width', 4, 'Of the Wide-ResNet.')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Images in an update.')
 DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of the computation, or bfloat16.')
 REMAT = flags.DEFINE_bool('remat', False, 'Recompute blocks in the backward pass.')
+DEVICES = flags.DEFINE_integer('devices', 1, 'Among which a batch is divided.', 1)
 SECONDS = flags.DEFINE_float('seconds', 10.0, 'How long to measure, after warming up.')
 MATRIX = 4096  # rows of the square matrices whose product stands for the peak of the device
 
@@ -40,10 +41,10 @@ def main(argv):
   config = base_config(METHOD.value)
   config.update(depth=DEPTH.value, width=WIDTH.value, batch_size=BATCH_SIZE.value, dtype=DTYPE.value,
                 remat=REMAT.value, learning_rate=1e-3)
-  recipe = make_recipe(config, TRAIN_EXAMPLES, jax.devices()[:1])
+  recipe = make_recipe(config, TRAIN_EXAMPLES, jax.devices()[:DEVICES.value])
   random = np.random.default_rng(0)
   data = jax.device_put((random.integers(0, 256, (TRAIN_EXAMPLES, *image_shape(config)), np.uint8),
-                         random.integers(0, 10, TRAIN_EXAMPLES, np.int32)))
+                         random.integers(0, 10, TRAIN_EXAMPLES, np.int32)), recipe.replicated)
   began = time.perf_counter()
   state = jax.block_until_ready(init_state(recipe, config.learning_rate, config.seed))
   initialized = time.perf_counter()
@@ -62,7 +63,7 @@ def main(argv):
   flop = 6.0 * recipe.net.multiply_adds(recipe.image_shape)  # per image: forward, and twice that backward
   print(json.dumps({
       'framework': f'jax {jax.__version__}', 'platform': jax.devices()[0].platform,
-      'device': jax.devices()[0].device_kind,
+      'device': jax.devices()[0].device_kind, 'devices': recipe.mesh.size,
       'images_per_second': loop_speed, 'bare_images_per_second': bare_speed,
       'initialize_seconds': initialized - began, 'trace_seconds': traced - initialized,
       'compile_seconds': compiled - traced, 'first_step_seconds': first - compiled,
@@ -91,7 +92,7 @@ class Bare:
   def __init__(self, recipe, state, data):
     examples = jnp.arange(recipe.batch_size)
     draw = jax.jit(lambda: batches.draw(*data, examples, jnp.uint32(0), 0, recipe.crop, recipe.flip))
-    self.batch = jax.tree.map(lambda x: x[None], draw())
+    self.batch = jax.device_put(jax.tree.map(lambda x: x[None], draw()), recipe.divided(axis=1))
     self.update = compiling.jit(partial(train_step, recipe), donate_argnums=0)
     self.state = state
     self.run(1)

@@ -1,6 +1,7 @@
 """Ours beside PyTorch: images per second of Wide-ResNets, in alternating processes, and what else a run costs.
 
   python -m benchmarks.speed --record=results/speed_cpu.json                                 # pip install torch==2.13.0
+  python -m benchmarks.speed --networks=16-4,16-1,100-1 --devices=2 --record=results/speed_cpu_2_devices.json
   python -m benchmarks.speed --device=cuda --record=results/speed_gpu.json
 
 Every case takes turns, ours, PyTorch, ours, PyTorch, each in a process of its own; what counts are the ratios within a
@@ -31,6 +32,7 @@ METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zer
 BATCHES = flags.DEFINE_list('batches', None, 'Batch sizes. Default: 64; on a GPU 64, 128, 1024.')
 DTYPES = flags.DEFINE_list('dtypes', None, 'Default: float32; on a GPU also bfloat16.')
 COMPILE = flags.DEFINE_bool('compile', None, 'Compile the peer. Default: on a GPU only.')
+DEVICES = flags.DEFINE_integer('devices', 1, 'Among which ours divides a batch: parts of a CPU, or several GPUs.', 1)
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
 SECONDS = flags.DEFINE_float('seconds', 10.0, 'How long each is measured in a turn.')
 flags.adopt_module_key_flags(record)  # so that --help shows it
@@ -69,8 +71,9 @@ def measure(network, method, batch_size, dtype):
 
 def _ours(case, cache):
   """What benchmarks.ours prints. Raises UserError where that has not run on --device."""
-  result = _json([sys.executable, '-m', 'benchmarks.ours', *case], JAX_PLATFORMS=DEVICE.value,
-                 JAX_COMPILATION_CACHE_DIR=cache, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+  result = _json([sys.executable, '-m', 'benchmarks.ours', *case, f'--devices={DEVICES.value}'],
+                 JAX_PLATFORMS=DEVICE.value, JAX_NUM_CPU_DEVICES=str(DEVICES.value), JAX_COMPILATION_CACHE_DIR=cache,
+                 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
   if result['platform'] != PLATFORMS[DEVICE.value]:
     raise UserError(f'ours ran on {result["platform"]} ({result["device"]}) and not on {DEVICE.value}: something there '
                     'overrides JAX_PLATFORMS; unset it')
@@ -119,7 +122,8 @@ def main(argv):
         costs[f'{row["method"]}, {setting(row)}'] = other['ours'] / row['ours']
   for what, cost in costs.items():
     print(f'a step of {what}, over one of zeroinit: {cost:.2f}')
-  record.write(path, {'peer_is_compiled': _compiles(), 'cases': cases,
+  record.write(path, {'peer_is_compiled': _compiles(), 'devices': DEVICES.value,
+                      'xla_flags': os.environ.get('XLA_FLAGS', ''), 'cases': cases,
                       'step_time_over_zeroinit': costs})
 
 
