@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from configs import digits
-from zeroinit.system import compiling
+from zeroinit.system import compiling, environment
 from zeroinit.training.recipe import is_deterministic, make_recipe
 
 
@@ -36,6 +36,15 @@ def test_what_is_deterministic_is_another_program_on_a_gpu(compiled_for):
   with_and_without = Recipe(True), Recipe(False), Recipe(True)
   assert compiled_for('gpu', *with_and_without) == [{'xla_gpu_deterministic_ops': True}, None]
   assert compiled_for('tpu', *with_and_without) == [None, None]
+
+
+@pytest.mark.parametrize('threads', [1, 100])
+def test_one_thread_has_other_convolutions_where_they_are_faster(threads, compiled_for, monkeypatch):
+  """100: for the 8 devices of the tests."""
+  monkeypatch.setattr(environment, 'threads', lambda: threads)
+  *_, options = compiled_for('cpu', Recipe(False))
+  ynnpack = threads == 1 and jax.__version_info__ < (0, 11)
+  assert options == (compiling.YNNPACK_CONVOLUTIONS if ynnpack else compiling.EIGEN_CONVOLUTIONS)
 
 
 def test_the_config_says_whether_it_is():

@@ -5,19 +5,21 @@ import pytest
 from jax import lax
 from rows import few
 
-from zeroinit.networks.convolution import LAYOUT, convolve
+from zeroinit.networks.convolution import FEW, LAYOUT, convolve
 
-CASES = [(size, stride, kernel_size, padded)
-         for size, stride in [(8, 1), (8, 2), (9, 2), (8, 3), (2, 1)]
-         for kernel_size, padded in [(1, False), (3, False), (3, True), (7, True)] if padded or kernel_size <= size]
+CHANNELS = [(3, 5), (FEW + 1, FEW + 2)]  # few and many have forms of their own
+CASES = [(channels, size, stride, kernel_size, padded)
+         for size, stride in [(8, 1), (8, 2), (9, 1), (9, 2), (8, 3), (2, 1), (1, 1)]
+         for kernel_size, padded in [(1, False), (3, False), (3, True), (7, True)] if padded or kernel_size <= size
+         for channels in CHANNELS]
 
 
-@pytest.mark.parametrize('size, stride, kernel_size, padded', few(CASES, 8))
-def test_gradients_are_those_of_xla(size, stride, kernel_size, padded):
+@pytest.mark.parametrize('channels, size, stride, kernel_size, padded', few(CASES, 16))
+def test_gradients_are_those_of_xla(channels, size, stride, kernel_size, padded):
   padding = ((kernel_size - 1) // 2 * padded,) * 2
   keys = jax.random.split(jax.random.key(0), 3)
-  inputs = jax.random.normal(keys[0], (4, size, size, 3))
-  kernel = jax.random.normal(keys[1], (kernel_size, kernel_size, 3, 5))
+  inputs = jax.random.normal(keys[0], (4, size, size, channels[0]))
+  kernel = jax.random.normal(keys[1], (kernel_size, kernel_size, *channels))
 
   def plain(inputs, kernel):
     return lax.conv_general_dilated(inputs, kernel, (stride, stride), (padding, padding), dimension_numbers=LAYOUT)
@@ -34,11 +36,13 @@ def test_gradients_are_those_of_xla(size, stride, kernel_size, padded):
     np.testing.assert_allclose(got, want, atol=2e-6 * float(jnp.abs(want).max()), rtol=0)
 
 
-def test_unequal_padding_and_sides():
-  inputs = jax.random.normal(jax.random.key(0), (2, 10, 7, 3))
-  kernel = jax.random.normal(jax.random.key(1), (3, 2, 3, 4))
-  args = ((2, 1), ((0, 1), (1, 0)))
+@pytest.mark.parametrize('height, width, strides', [(10, 7, (2, 1)), (10, 7, (1, 1)), (10, 6, (1, 1)), (1, 2, (1, 1))])
+@pytest.mark.parametrize('channels', CHANNELS)
+def test_unequal_padding_and_sides(channels, height, width, strides):
+  inputs = jax.random.normal(jax.random.key(0), (2, height, width, channels[0]))
+  kernel = jax.random.normal(jax.random.key(1), (3, 2, *channels))
+  args = (strides, ((1, 2), (1, 0)))
   plain = jax.grad(lambda x, k: (lax.conv_general_dilated(x, k, *args, dimension_numbers=LAYOUT) ** 2).sum(), (0, 1))
   ours = jax.grad(lambda x, k: (convolve(x, k, *args) ** 2).sum(), (0, 1))
   for want, got in zip(plain(inputs, kernel), ours(inputs, kernel), strict=True):
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, want, atol=2e-6 * float(jnp.abs(want).max()), rtol=1e-5)
