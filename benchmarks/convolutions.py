@@ -5,8 +5,8 @@
 
 They are the time of a training step. What `networks.convolution` and `compiling`'s options do about it is to be judged
 here, operation by operation, and in the whole by benchmarks.speed. The first six are those of WRN-16-4; then come those
-of width 1, on CIFAR-10 and on the digits. Between XLA's form and ours stands that of ordinary convolutions alone, which
-ours are where they have no other. A worker of a study has one thread.
+of width 1, on CIFAR-10 and on the digits. `ordinary` is ours without the forms for few channels and small images. A
+worker of a study has one thread.
 """
 
 import statistics
@@ -41,7 +41,7 @@ def plain(inputs, kernel, strides, padding):
 
 
 def ordinary(inputs, kernel, strides, padding):
-  """Ours without the forms for few channels and small images."""
+  """Ours without the forms for few channels and small images; to be differentiated where `FEW` is 0, too."""
   return convolution._convolve(inputs, kernel, strides, padding)
 
 
@@ -68,8 +68,8 @@ def seconds(program, arguments):
 def main(argv):
   del argv
   path, random = record.prepare(), np.random.default_rng(0)
-  table, records = Table('convolution', 'operation', 'XLA, GFLOP/s', 'ordinary', 'here', 'here over XLA',
-                         'here over ordinary'), []
+  table = Table('convolution', 'operation', 'XLA, GFLOP/s', 'ordinary', 'here', 'over XLA', 'over ordinary')
+  records = []
   for size, channels, wide, stride in CASES:
     draw = lambda *shape: jnp.asarray(random.standard_normal(shape, np.float32))
     out = size // stride
@@ -85,15 +85,19 @@ def main(argv):
         with mock.patch.object(convolution, 'FEW', 0 if kind == 'ordinary' else convolution.FEW):
           seconds(program, arguments)  # compiles
       turns = [{kind: seconds(program, arguments) for kind, program in kinds.items()} for _ in range(ROUNDS.value)]
-      took = {kind: statistics.median(turn[kind] for turn in turns) for kind in kinds}
-      over = {kind: [turn[kind] / turn['here'] for turn in turns] for kind in ('xla', 'ordinary')}
-      records.append({
-          'convolution': title, 'operation': name, **{f'{kind}_seconds': value for kind, value in took.items()},
-          **{f'over_{kind}{suffix}': of(ratios) for kind, ratios in over.items()
-             for suffix, of in (('', statistics.median), ('_min', min), ('_max', max))}})
-      table.add_row(title, name, *(f'{flop / value / 1e9:,.0f}' for value in took.values()), *(
-          f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})' for ratios in over.values()))
-  Console(width=140).print(table)
+      row = {'convolution': title, 'operation': name}
+      shown = []
+      for kind in kinds:
+        row[f'{kind}_seconds'] = statistics.median(turn[kind] for turn in turns)
+        shown.append(f'{flop / row[f"{kind}_seconds"] / 1e9:,.0f}')
+      for kind in ('xla', 'ordinary'):
+        ratios = [turn[kind] / turn['here'] for turn in turns]
+        row[f'over_{kind}'] = statistics.median(ratios)
+        row[f'over_{kind}_min'], row[f'over_{kind}_max'] = min(ratios), max(ratios)
+        shown.append(f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
+      records.append(row)
+      table.add_row(title, name, *shown)
+  Console(width=120).print(table)
   record.write(path, {'batch_size': BATCH_SIZE.value, 'threads': environment.threads(), 'operations': records})
 
 

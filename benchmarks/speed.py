@@ -32,7 +32,7 @@ METHODS = flags.DEFINE_list('methods', ['batch_norm', 'ghost_norm', 'none', 'zer
 BATCHES = flags.DEFINE_list('batches', None, 'Batch sizes. Default: 64; on a GPU 64, 128, 1024.')
 DTYPES = flags.DEFINE_list('dtypes', None, 'Default: float32; on a GPU also bfloat16.')
 COMPILE = flags.DEFINE_bool('compile', None, 'Compile the peer. Default: on a GPU only.')
-DEVICES = flags.DEFINE_integer('devices', 1, 'Among which ours divides a batch: parts of a CPU, or several GPUs.', 1)
+DEVICES = flags.DEFINE_integer('devices', 1, 'Parts of the CPU among which ours divides a batch.', 1)
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each.', 1)
 SECONDS = flags.DEFINE_float('seconds', 10.0, 'How long each is measured in a turn.')
 flags.adopt_module_key_flags(record)  # so that --help shows it
@@ -74,6 +74,9 @@ def _ours(case, cache):
   result = _json([sys.executable, '-m', 'benchmarks.ours', *case, f'--devices={DEVICES.value}'],
                  JAX_PLATFORMS=DEVICE.value, JAX_NUM_CPU_DEVICES=str(DEVICES.value), JAX_COMPILATION_CACHE_DIR=cache,
                  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+  if result['devices'] != DEVICES.value:
+    raise UserError(f'ours ran on {result["devices"]} devices and not on {DEVICES.value}: they must divide the batch, '
+                    'and XLA_FLAGS must not set their number')
   if result['platform'] != PLATFORMS[DEVICE.value]:
     raise UserError(f'ours ran on {result["platform"]} ({result["device"]}) and not on {DEVICE.value}: something there '
                     'overrides JAX_PLATFORMS; unset it')
@@ -102,6 +105,8 @@ def main(argv):
       raise UserError(f'--networks has {network!r}; write depth-width, such as 16-4')
   path = record.prepare()
   on_gpu = DEVICE.value == 'cuda'
+  if on_gpu and DEVICES.value > 1:
+    raise UserError('--devices is for CPUs: the peer runs on one GPU')
   batches = BATCHES.value or (['64', '128', '1024'] if on_gpu else ['64'])
   dtypes = DTYPES.value or (['float32', 'bfloat16'] if on_gpu else ['float32'])
   cases = []

@@ -3,8 +3,8 @@
 XLA's CPU compiler has a fast form for ordinary convolutions, but does not bring the gradient of one with respect to
 its kernel into that form when it sits in the body of a loop, and every block and every step here does: ten 3x3
 convolutions at 64x16x16x64 take 13 s instead of 0.2 s. So on that backend both gradients are written out as ordinary
-convolutions. Three cases are faster in another form: few channels forward, few channels in the gradient of the kernel,
-and an image smaller than the kernel (benchmarks/convolutions.py has them all). GPU and TPU keep XLA's own.
+convolutions. Three cases have a form that is faster still: few output channels, forward and in the gradient of the
+inputs; few channels in the gradient of the kernel; and an image smaller than the kernel. GPU and TPU keep XLA's own.
 
 On the CPU backend this can be differentiated twice in reverse mode, but not in forward mode (no jvp).
 """
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')
-FEW = 16  # channels that leave most of a register unused
+FEW = 16  # channels; up to so many `_pairs` and `_shifts` are faster: benchmarks/convolutions.py
+SMALL = 9  # pixels; the matrix of `_product` grows with their square
 
 
 def conv_general_dilated(inputs, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers,
@@ -34,9 +35,15 @@ def convolve(inputs, kernel, strides, padding):
   """Convolution of inputs [n, h, w, i] with kernel [kh, kw, i, o]; padding is ((low, high), (low, high))."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
     return inputs[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
-  if strides == (1, 1) and inputs.shape[1] * inputs.shape[2] < kernel.shape[0] * kernel.shape[1]:
+  pixels, taps = inputs.shape[1] * inputs.shape[2], kernel.shape[0] * kernel.shape[1]
+  if strides == (1, 1) and pixels < min(taps, SMALL + 1) and min(_output_lengths(inputs, kernel, padding)) > 0:
     return _product(inputs, kernel, padding)
   return _convolve(inputs, kernel, strides, padding)
+
+
+def _output_lengths(inputs, kernel, padding):
+  """Rows and columns of a convolution without strides."""
+  return [inputs.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1)]
 
 
 def _product(inputs, kernel, padding):
@@ -45,9 +52,9 @@ def _product(inputs, kernel, padding):
   Where the image is smaller than the kernel most of a kernel meets only padding: at 2x2 pixels a 3x3 kernel needs 36
   products for each pair of channels, the matrix 16.
   """
-  (n, h, w, i), (kh, kw, _, o), ((top, bottom), (left, right)) = inputs.shape, kernel.shape, padding
-  rows, columns = h + top + bottom - kh + 1, w + left + right - kw + 1
-  # Of the kernel, laid on a plane of zeros with its center at every output pixel in turn, what lies on the image.
+  (n, h, w, i), o, ((top, _), (left, _)) = inputs.shape, kernel.shape[3], padding
+  rows, columns = _output_lengths(inputs, kernel, padding)
+  # Of the kernel, laid on a plane of zeros where it stands for every output pixel in turn, what lies on the image.
   plane = jnp.pad(kernel, ((rows - 1,) * 2, (columns - 1,) * 2, (0, 0), (0, 0)))
   laid = lambda y, x: plane[rows - 1 - y + top :, columns - 1 - x + left :][:h, :w]
   matrix = jnp.stack([laid(y, x) for y in range(rows) for x in range(columns)], 3)
@@ -57,14 +64,16 @@ def _product(inputs, kernel, padding):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(inputs, kernel, strides, padding):
-  columns = inputs.shape[2] + sum(padding[1]) - kernel.shape[1] + 1
-  if strides == (1, 1) and kernel.shape[3] <= FEW and columns % 2 == 0:
+  _, columns = _output_lengths(inputs, kernel, padding)
+  if strides == (1, 1) and kernel.shape[3] <= FEW and kernel.shape[1] > 2 and columns % 2 == 0:  # all have neighbours
     return _pairs(inputs, kernel, padding)
   return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=LAYOUT)
 
 
 def _pairs(inputs, kernel, padding):
-  """The convolution as one that makes two neighbours in a row at once: a third more products, twice the channels."""
+  """The convolution as one that makes two neighbours in a row at once: with a kernel of 3 columns a third more
+  products, for twice the channels.
+  """
   left, right = _pad(kernel, 1, 0, 1), _pad(kernel, 1, 1, 0)
   pairs = lax.conv_general_dilated(inputs, jnp.concatenate([left, right], -1), (1, 2), padding,
                                    dimension_numbers=LAYOUT)
@@ -104,7 +113,7 @@ def _kernel_gradient(inputs, lengths, strides, padding, output_gradient):
 def _shifts(inputs, lengths, padding, output_gradient):
   """As one matrix product: inputs shifted by every column of the kernel, with gradients shifted by every row of it."""
   (kh, kw), (*_, columns, o), i = lengths, output_gradient.shape, inputs.shape[3]
-  padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  padded = _pad(_pad(inputs, 1, *padding[0]), 2, *padding[1])
   across = jnp.concatenate([padded[:, :, x : x + columns] for x in range(kw)], -1)
   down = jnp.concatenate([_pad(output_gradient, 1, y, kh - 1 - y) for y in range(kh)], -1)
   across, down = lax.optimization_barrier((across.reshape(-1, kw * i), down.reshape(-1, kh * o)))

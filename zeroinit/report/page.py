@@ -35,7 +35,7 @@ class Table:
   """columns: names; rows: as many texts each, the first of which names the row.
 
   Raises:
-    TypeError: a cell is something else, as what a damaged file is taken for a name.
+    TypeError: a cell is no text, such as a name from a damaged file.
   """
 
   caption: str

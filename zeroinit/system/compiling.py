@@ -7,21 +7,22 @@ import gc
 import re
 
 import jax
+import jaxlib.version
 
 from zeroinit.system import environment
 
-# Fused operations of small networks compile in two thirds of the time with jax 0.10's older emitters, and run as fast.
-# Newer ones have no others.
-EMITTERS = {'xla_cpu_use_fusion_emitters': False} if jax.__version_info__ < (0, 11) else {}
+# Fused operations of small networks compile in two thirds of the time with the older emitters that jaxlib 0.10 still
+# has, and run as fast.
+EMITTERS = {'xla_cpu_use_fusion_emitters': False} if jaxlib.version.__version_info__ < (0, 11) else {}
 
 # From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK too, which runs most of those here in one thread.
 # Without, Eigen has them; reductions stay with YNNPACK. Matrix products may not: without the convolutions, those in
 # bfloat16 come out wrong with jax 0.12.
-EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE', **EMITTERS}
+EIGEN_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'}
 
 # Where there is one thread, YNNPACK's are a fifth faster on the digits with jax 0.10, and slower with 0.11 and 0.12.
 YNNPACK_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type':
-                        'LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION', **EMITTERS}
+                        'LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION'}
 
 # On GPUs sums are made in whatever order threads end, and kernels chosen by timing them; this forbids both.
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
@@ -55,13 +56,14 @@ def jit(function, is_deterministic=lambda *args, **kwargs: False, **kwargs):
 
 @functools.cache
 def _options(deterministic):
-  """DETERMINISTIC on GPUs where it is asked for; on CPUs who has the convolutions, where the compiler knows."""
+  """DETERMINISTIC on GPUs where it is asked for; on CPUs EMITTERS and who has the convolutions, where it knows them."""
   if jax.default_backend() == 'gpu' and deterministic:
     return DETERMINISTIC
   if jax.default_backend() != 'cpu':
     return None
-  one_thread = environment.threads() <= jax.local_device_count()  # for each device, as a worker of a study has
-  options = YNNPACK_CONVOLUTIONS if one_thread and jax.__version_info__ < (0, 11) else EIGEN_CONVOLUTIONS
+  one_thread = environment.threads() <= jax.local_device_count()  # at most, for each device, as in a study's worker
+  ynnpack = one_thread and jaxlib.version.__version_info__ < (0, 11)
+  options = EMITTERS | (YNNPACK_CONVOLUTIONS if ynnpack else EIGEN_CONVOLUTIONS)
   try:
     jax.jit(lambda: 0, compiler_options=options).lower().compile()
   except jax.errors.JaxRuntimeError:  # of another version

@@ -71,7 +71,7 @@ def _state(recipe, learning_rate, seed):
 _init_state = jax.jit(_state, static_argnums=0)
 # It runs once, and the CPU compiler would take five times as long to optimize it.
 _init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={
-  'xla_backend_optimization_level': 0, **compiling.EMITTERS})
+    'xla_backend_optimization_level': 0, **compiling.EMITTERS})
 
 
 def train_step(recipe, state, batch):
