@@ -270,8 +270,9 @@ def test_a_checkpoint_that_is_none_or_of_another_kind(wrong, message, trained, t
     (lambda made: '{', 'variance.json is damaged'),
     (lambda made: json.dumps({'probe': 'variance'}), 'it lacks title'),
     (lambda made: json.dumps(made | {'records': [{'method': 'none'}]}), 'of another version'),
-    (lambda made: json.dumps(made | {'probe': 'depth', 'dataset': 'digits', 'epochs': 1,
-                                     'records': [{'method': None, 'depth': 16, 'diverged': True}]}),
+    (lambda made: json.dumps(made | {
+        'probe': 'depth', 'dataset': 'digits', 'epochs': 1,
+        'records': [{'method': None, 'depth': 16, 'test_accuracy': 0.5, 'diverged': False}]}),
      'None is no text for the table'),
     (lambda made: json.dumps(made | {'probe': 'seance'}), "of a probe 'seance'"),
     (lambda made: json.dumps(made | {'figure': 'gone.png'}), 'gone.png is gone'),
