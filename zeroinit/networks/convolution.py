@@ -3,8 +3,8 @@
 XLA's CPU compiler has a fast form for ordinary convolutions, but does not bring the gradient of one with respect to
 its kernel into that form when it sits in the body of a loop, and every block and every step here does: ten 3x3
 convolutions at 64x16x16x64 take 13 s instead of 0.2 s. So on that backend both gradients are written out as ordinary
-convolutions. Three cases have a form that is faster still: few output channels, forward and in the gradient of the
-inputs; few channels in the gradient of the kernel; and an image smaller than the kernel. GPU and TPU keep XLA's own.
+convolutions. Two cases have a form that is faster still: few output channels, forward and in the gradient of the
+inputs, and an image smaller than the kernel. GPU and TPU keep XLA's own.
 
 On the CPU backend this can be differentiated twice in reverse mode, but not in forward mode (no jvp).
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')
-FEW = 16  # channels; up to so many `_pairs` and `_shifts` are faster: benchmarks/convolutions.py
+FEW = 16  # output channels; up to so many `_pairs` is faster: benchmarks/convolutions.py
 SMALL = 9  # pixels; the matrix of `_product` grows with their square
 
 
@@ -104,25 +104,7 @@ def _input_gradient(kernel, padding, output_gradient):
 
 
 def _kernel_gradient(inputs, lengths, strides, padding, output_gradient):
-  """Correlates the inputs with the output gradient."""
-  if strides == (1, 1) and max(inputs.shape[3], output_gradient.shape[3]) <= FEW:
-    return _shifts(inputs, lengths, padding, output_gradient)
-  return _correlation(inputs, lengths, strides, padding, output_gradient)
-
-
-def _shifts(inputs, lengths, padding, output_gradient):
-  """As one matrix product: inputs shifted by every column of the kernel, with gradients shifted by every row of it."""
-  (kh, kw), (*_, columns, o), i = lengths, output_gradient.shape, inputs.shape[3]
-  padded = _pad(_pad(inputs, 1, *padding[0]), 2, *padding[1])
-  across = jnp.concatenate([padded[:, :, x : x + columns] for x in range(kw)], -1)
-  down = jnp.concatenate([_pad(output_gradient, 1, y, kh - 1 - y) for y in range(kh)], -1)
-  across, down = lax.optimization_barrier((across.reshape(-1, kw * i), down.reshape(-1, kh * o)))
-  product = lax.dot_general(across, down, (((0,), (0,)), ((), ())))
-  return product.reshape(kw, i, kh, o).transpose(2, 0, 1, 3)
-
-
-def _correlation(inputs, lengths, strides, padding, output_gradient):
-  """As a convolution of the inputs with the output gradient.
+  """Correlates the inputs with the output gradient.
 
   Examples are summed over, so batch and channel change places. The barriers keep the compiler from folding the
   transposes back into a convolution that it runs slowly.
