@@ -1,7 +1,7 @@
 """Ours beside PyTorch: images per second of Wide-ResNets, in alternating processes, and what else a run costs.
 
   python -m benchmarks.speed --record=results/speed_cpu.json                                 # pip install torch==2.13.0
-  python -m benchmarks.speed --networks=16-4,16-1,100-1 --devices=2 --record=results/speed_cpu_2_devices.json
+  python -m benchmarks.speed --networks=16-4,16-1,100-1 --methods=zeroinit --record=results/speed_cpu_networks.json
   python -m benchmarks.speed --device=cuda --record=results/speed_gpu.json
 
 Every case takes turns, ours, PyTorch, ours, PyTorch, each in a process of its own; what counts are the ratios within a
