@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import failure, record
+from benchmarks import command, record
 from zeroinit import command_line
 from zeroinit.system import compiling
 from zeroinit.system.errors import UserError
@@ -38,13 +38,15 @@ WIDTH = flags.DEFINE_integer('width', 4, 'Of the Wide-ResNet.')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Images in an update of one run.')
 DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of the computation, or bfloat16.')
 RUNS = flags.DEFINE_list('runs', ['1', '2', '4'], 'How many at once.')
+WAYS = flags.DEFINE_multi_enum('ways', ['processes', 'program'], ['processes', 'program'],
+                               'Each run in a process, or all in one program; may be given twice.')
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each way.', 1)
 SECONDS = flags.DEFINE_float('seconds', 8.0, 'How long each is measured in a turn.')
 TOGETHER = flags.DEFINE_integer('together', None, 'Only measure so many runs in one program, and print it as JSON.')
 START = flags.DEFINE_float('start', 0.0, 'With --together: the time at which to begin, as other processes do.')
+STARTING = flags.DEFINE_float('starting', 90.0, 'Seconds within which every process must have compiled.')
 flags.adopt_module_key_flags(record)  # so that --help shows it
 EXAMPLES = 4096
-STARTING = 90.0  # seconds within which every process must have compiled
 
 
 def together(count):
@@ -75,8 +77,8 @@ def together(count):
   advance(1)
   late = time.time() - START.value
   if START.value and late > 0:
-    raise UserError(f'it was ready {late:.1f} s too late, when the others measured without it: {STARTING:.0f} s to '
-                    'start and compile do not suffice here; try fewer --runs, or leave the machine to this alone')
+    raise UserError(f'it was ready {late:.1f} s too late, when the others measured without it: {STARTING.value:.0f} s '
+                    'to start and compile do not suffice here; try more --starting, or leave the machine to this alone')
   while time.time() < START.value:
     time.sleep(0.01)
   began, done = time.perf_counter(), 0
@@ -92,7 +94,7 @@ def processes(count, in_each):
   """
   flags_ = [f'--{name}={FLAGS[name].value}' for name in ('method', 'depth', 'width', 'batch_size', 'dtype', 'seconds')]
   command = [sys.executable, '-m', 'benchmarks.grids', *flags_, f'--together={in_each}',
-             f'--start={time.time() + STARTING if count > 1 else 0}']
+             f'--starting={STARTING.value}', f'--start={time.time() + STARTING.value if count > 1 else 0}']
   share = {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / count:.3f}'}
   started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=os.environ | share) for _ in range(count)]
@@ -110,7 +112,7 @@ def _speed(process):
   """What a process prints at its end."""
   output, errors = process.communicate()
   if process.returncode:
-    raise UserError(failure.reason(errors, process.returncode))
+    raise UserError(command.reason(errors, process.returncode))
   return json.loads(output.strip().splitlines()[-1])
 
 
@@ -125,10 +127,11 @@ def main(argv):
   for _ in range(ROUNDS.value):
     alone.append(processes(1, 1))
     for count in counts:
-      for way, speed in (('processes', processes(count, 1)), ('one program', processes(1, count))):
+      for way in WAYS.value:
+        speed = processes(count, 1) if way == 'processes' else processes(1, count)
         found.setdefault((way, count), []).append(speed / alone[-1])
-        print(f'{count} runs, {way}: {speed:,.0f} images/s, {speed / alone[-1]:.2f} times one alone ({alone[-1]:,.0f})',
-              flush=True)
+        print(f'{count} runs, by {way}: {speed:,.0f} images/s, {speed / alone[-1]:.2f} times one alone '
+              f'({alone[-1]:,.0f})', flush=True)
   cases = [{'way': way, 'runs': count, 'ratio': statistics.median(ratios), 'ratio_min': min(ratios),
             'ratio_max': max(ratios)} for (way, count), ratios in found.items()]
   record.write(path, {

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
-from benchmarks import failure, record
+from benchmarks import command, record
 from zeroinit import command_line
 from zeroinit.runs import run_directory
 from zeroinit.studies import manifest, sweeps
@@ -54,7 +54,7 @@ def watched(words, reached, last):
       time.sleep(EVERY)
     if process.returncode:
       log.seek(0)
-      raise UserError(f'it failed: {failure.reason(log.read().decode(), process.returncode)}')
+      raise UserError(f'it failed: {command.reason(log.read().decode(), process.returncode)}')
   return samples
 
 

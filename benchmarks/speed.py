@@ -8,21 +8,19 @@ Every case takes turns, ours, PyTorch, ours, PyTorch, each in a process of its o
 turn. The peer is torch_wrn.py, as written or, with --compile, compiled.
 """
 
-import importlib.util
 import itertools
 import json
 import os
 import pathlib
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 
 import jax
 from absl import flags
 
-from benchmarks import failure, record
+from benchmarks import command, record
 from zeroinit import command_line
 from zeroinit.system.errors import UserError
 
@@ -72,7 +70,8 @@ def measure(network, method, batch_size, dtype):
 def _ours(case, cache):
   """What benchmarks.ours prints. Raises UserError where that has not run on --device."""
   result = _json([sys.executable, '-m', 'benchmarks.ours', *case, f'--devices={DEVICES.value}'],
-                 JAX_PLATFORMS=DEVICE.value, JAX_NUM_CPU_DEVICES=str(DEVICES.value), JAX_COMPILATION_CACHE_DIR=cache,
+                 JAX_PLATFORMS=DEVICE.value, JAX_NUM_CPU_DEVICES=str(DEVICES.value),
+                 JAX_COMPILATION_CACHE_DIR=os.environ.get('JAX_COMPILATION_CACHE_DIR', cache),
                  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
   if result['devices'] != DEVICES.value:
     raise UserError(f'ours ran on {result["devices"]} devices and not on {DEVICES.value}: they must divide the batch, '
@@ -87,18 +86,14 @@ def _compiles():
   return COMPILE.value if COMPILE.value is not None else DEVICE.value == 'cuda'
 
 
-def _json(command, **variables):
+def _json(words, **variables):
   """What a process prints as its last line."""
-  done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
-  if done.returncode:
-    raise UserError(f'{" ".join(command)} failed: {failure.reason(done.stderr, done.returncode)}')
-  return json.loads(done.stdout.strip().splitlines()[-1])
+  return json.loads(command.run(words, **variables).strip().splitlines()[-1])
 
 
 def main(argv):
   del argv
-  if importlib.util.find_spec('torch') is None:
-    raise UserError('PyTorch, the peer, is not installed: pip install torch==2.13.0')
+  command.need_torch()
   jax.config.update('jax_platforms', DEVICE.value)  # of this process too, which writes into the record what it runs on
   for network in NETWORKS.value:
     if not re.fullmatch(r'\d+-\d+', network):

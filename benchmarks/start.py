@@ -5,18 +5,15 @@
 What is timed is the command from its start to its end, so it also has the evaluation and the checkpoint in it.
 """
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 from absl import flags
 
-from benchmarks import failure, record
+from benchmarks import command, record
 from zeroinit import command_line
-from zeroinit.system.errors import UserError
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs with a warm cache.', 1)
 flags.adopt_module_key_flags(record)  # so that --help shows it
@@ -27,14 +24,10 @@ ONE_UPDATE = ['--config=configs/digits.py', '--config.epochs=0.04', '--config.ev
 def seconds(cache):
   """Of one run, in a process of its own."""
   with tempfile.TemporaryDirectory() as workdir:
-    command = [sys.executable, '-m', 'zeroinit.main', *ONE_UPDATE, f'--workdir={workdir}/run']
-    caching = {'JAX_COMPILATION_CACHE_DIR': cache, 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
     began = time.perf_counter()
-    done = subprocess.run(command, env=os.environ | caching, capture_output=True, text=True, check=False)
-    took = time.perf_counter() - began
-  if done.returncode:
-    raise UserError(f'{" ".join(command)} failed: {failure.reason(done.stderr, done.returncode)}')
-  return took
+    command.run([sys.executable, '-m', 'zeroinit.main', *ONE_UPDATE, f'--workdir={workdir}/run'],
+                JAX_COMPILATION_CACHE_DIR=cache, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+    return time.perf_counter() - began
 
 
 def main(argv):

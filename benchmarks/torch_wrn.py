@@ -53,13 +53,48 @@ class ScaledBranch(nn.Module):
     return shortcut + (h if self.alpha is None else self.alpha * h)
 
 
-def wide_resnet(depth, width, method):
+class Bias(nn.Module):
+  """Adds one trained number."""
+
+  def __init__(self):
+    super().__init__()
+    self.bias = nn.Parameter(torch.zeros(()))
+
+  def forward(self, x):
+    return x + self.bias
+
+
+class FixupBranch(nn.Module):
+  """A pre-activation block by Fixup's rules (arXiv:1901.09321), of a network of so many blocks."""
+
+  def __init__(self, entering, channels, stride, blocks):
+    super().__init__()
+    self.first = nn.Sequential(Bias(), nn.ReLU(), Bias())
+    before, self.last = (nn.Conv2d(entering, channels, 3, stride, 1, bias=False),
+                         nn.Conv2d(channels, channels, 3, 1, 1, bias=False))
+    self.branch = nn.Sequential(before, Bias(), nn.ReLU(), Bias(), self.last)
+    changes = stride > 1 or entering != channels
+    self.projection = nn.Conv2d(entering, channels, 1, stride, bias=False) if changes else None
+    self.alpha = nn.Parameter(torch.ones(()))
+    self.scales = {before: blocks**-0.5, self.last: 0.0}
+
+  def forward(self, x):
+    h = self.first(x)
+    shortcut = self.projection(h) if self.projection is not None else x
+    return shortcut + self.alpha * self.branch(h)
+
+
+def wide_resnet(depth, width, method, channels=3):
   bias = scaled = method == 'zeroinit'
-  channels, parts = 16, [nn.Conv2d(3, 16, 3, 1, 1, bias=bias)]
+  blocks = (depth - 4) // 6
+  entering, parts = 16, [nn.Conv2d(channels, 16, 3, 1, 1, bias=bias)]
   for features, stride in ((16, 1), (32, 2), (64, 2)):
-    for block in range((depth - 4) // 6):
-      parts.append(ScaledBranch(channels, features * width, stride if block == 0 else 1, method, bias, scaled))
-      channels = features * width
+    for block in range(blocks):
+      shape = (entering, features * width, stride if block == 0 else 1)
+      entering = features * width
+      parts.append(FixupBranch(*shape, 3 * blocks) if method == 'fixup'
+                   else ScaledBranch(*shape, method, bias, scaled))
+  channels = entering
   if method in ('batch_norm', 'ghost_norm'):
     parts.append(GhostNorm(channels) if method == 'ghost_norm' else nn.BatchNorm2d(channels))
   parts += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
@@ -69,6 +104,9 @@ def wide_resnet(depth, width, method):
   for module in net.modules():
     if isinstance(module, nn.Conv2d):
       nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+  for module in net.modules():
+    for scaled, factor in getattr(module, 'scales', {}).items():
+      scaled.weight.data *= factor
   return net
 
 
@@ -100,7 +138,8 @@ class Data:
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--method', default='zeroinit', choices=('batch_norm', 'ghost_norm', 'none', 'zeroinit'))
+  parser.add_argument('--method', default='zeroinit',
+                      choices=('batch_norm', 'fixup', 'ghost_norm', 'none', 'zeroinit'))
   parser.add_argument('--depth', type=int, default=16)
   parser.add_argument('--width', type=int, default=4)
   parser.add_argument('--batch_size', type=int, default=64)
@@ -126,7 +165,8 @@ def main():
     return functional.cross_entropy(logits.float(), labels)
 
   if args.compile:
-    loss_of = torch.compile(loss_of, mode='max-autotune-no-cudagraphs' if on_gpu else 'default')
+    # On a GPU with CUDA graphs, without which a small batch waits for the host.
+    loss_of = torch.compile(loss_of, mode='reduce-overhead' if on_gpu else 'default')
 
   def update():
     optimizer.zero_grad(set_to_none=True)

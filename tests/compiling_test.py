@@ -42,10 +42,17 @@ def test_what_is_deterministic_is_another_program_on_a_gpu(compiled_for):
 def test_one_thread_has_other_convolutions_where_they_are_faster(threads, compiled_for, monkeypatch):
   """100 threads are more than the 8 devices of the tests."""
   monkeypatch.setattr(environment, 'threads', lambda: threads)
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
   *_, options = compiled_for('cpu', Recipe(False))
   ynnpack = threads == 1 and jax.__version_info__ < (0, 11)
-  assert options == compiling.EMITTERS | (
+  assert options == compiling.LEVEL | compiling.EMITTERS | (
       compiling.YNNPACK_CONVOLUTIONS if ynnpack else compiling.EIGEN_CONVOLUTIONS)
+
+
+def test_what_xla_flags_set_is_left_to_them(compiled_for, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=true')
+  *_, options = compiled_for('cpu', Recipe(False))
+  assert set(options) == {'xla_cpu_experimental_ynn_fusion_type'}
 
 
 def test_the_config_says_whether_it_is():
@@ -58,7 +65,7 @@ def test_the_config_says_whether_it_is():
 def test_this_compiler_knows_the_options():
   """One that it does not know is an error."""
   compile = lambda options: jax.jit(lambda: 0, compiler_options=options).lower().compile()
-  for options in (compiling.DETERMINISTIC, compiling.EMITTERS, compiling.EIGEN_CONVOLUTIONS,
+  for options in (compiling.DETERMINISTIC, compiling.LEVEL, compiling.EMITTERS, compiling.EIGEN_CONVOLUTIONS,
                   compiling.YNNPACK_CONVOLUTIONS):
     compile(options)
   with pytest.raises(jax.errors.JaxRuntimeError):

@@ -1,6 +1,10 @@
 """What TensorBoard reads of a run: its curves, and its row under HPARAMS."""
 
+import os
+import pathlib
 import struct
+import subprocess
+import sys
 
 import pytest
 from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
@@ -74,3 +78,11 @@ def test_the_row_ends_with_the_result(tmp_path, status, said, final):
   for name in ('test_accuracy', 'test_cross_entropy', 'train_loss'):
     assert [(step, value.simple_value) for step, value in values(events, f'final/{name}')] == [
         (step, pytest.approx(RESULT[name])) for step in final]
+
+
+def test_a_pytorch_that_is_installed_is_not_imported_by_it_and_can_be_afterwards(tmp_path):
+  (tmp_path / 'torch.py').write_text('raise SystemExit("imported")')
+  code = 'import zeroinit.runs.events, sys; assert "torch" not in sys.modules; import torch'
+  done = subprocess.run([sys.executable, '-c', code], cwd=pathlib.Path(__file__).parents[1], capture_output=True,
+                        text=True, env=os.environ | {'PYTHONPATH': str(tmp_path)}, check=False)
+  assert done.stderr.strip() == 'imported'

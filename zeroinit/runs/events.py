@@ -3,17 +3,35 @@
 `tensorboard --logdir=DIR` shows the curves of all runs below DIR, and under HPARAMS a row per run.
 """
 
+import contextlib
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
-from tensorboardX import SummaryWriter
-from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
-from tensorboardX.summary import hparams
 
 from zeroinit.system import objects
 from zeroinit.training.config import compared_fields, method_label
+
+
+@contextlib.contextmanager
+def _without(package):
+  """To import it fails while this is open, unless it has been before."""
+  if package in sys.modules:
+    yield
+    return
+  sys.modules[package] = None
+  try:
+    yield
+  finally:
+    del sys.modules[package]
+
+
+with _without('torch'):  # which tensorboardX imports where it is there, only to know its tensors: for many seconds
+  from tensorboardX import SummaryWriter
+  from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+  from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
+  from tensorboardX.summary import hparams
 
 FINAL = ('test_accuracy', 'test_cross_entropy', 'train_loss')  # in the row of a run that is done
 

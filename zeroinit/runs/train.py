@@ -147,7 +147,7 @@ class _Training:
     self.run.cut(self.step)
     self.events = None
     if config.tensorboard and processes.is_first():
-      from zeroinit.runs.events import Events  # imports PyTorch where there is one: seconds
+      from zeroinit.runs.events import Events  # which takes a second, and not every run wants it
 
       self.events = self.closing.enter_context(Events(self.run.workdir, self.step, config))
     self.seconds_before = self.run.records[-1]['seconds'] if self.run.records else 0.0

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import os
 import re
 
 import jax
@@ -14,6 +15,10 @@ from zeroinit.system import environment
 # Fused operations of small networks compile in two thirds of the time with the older emitters that jaxlib 0.10 still
 # has, and run as fast.
 EMITTERS = {'xla_cpu_use_fusion_emitters': False} if jaxlib.version.__version_info__ < (0, 11) else {}
+
+# Of LLVM's four levels of optimization; the default, 3, takes 40 % longer for a whole program with jaxlib 0.10, 30 %
+# with 0.12, and programs run no faster for it: the time goes into convolutions and sums, which are libraries'.
+LEVEL = {'xla_backend_optimization_level': 1}
 
 # From 0.10 on jax's compiler for CPUs gives convolutions to YNNPACK too, which runs most of those here in one thread.
 # Without, Eigen has them; reductions stay with YNNPACK. Matrix products may not: without the convolutions, those in
@@ -56,14 +61,18 @@ def jit(function, is_deterministic=lambda *args, **kwargs: False, **kwargs):
 
 @functools.cache
 def _options(deterministic):
-  """DETERMINISTIC on GPUs where it is asked for; on CPUs EMITTERS and who has the convolutions, where it knows them."""
+  """DETERMINISTIC on GPUs where it is asked for; on CPUs LEVEL, EMITTERS and who has the convolutions.
+
+  None where the backend does not know them. What the user's XLA_FLAGS set stays as it is there.
+  """
   if jax.default_backend() == 'gpu' and deterministic:
     return DETERMINISTIC
   if jax.default_backend() != 'cpu':
     return None
   one_thread = environment.threads() <= jax.local_device_count()  # at most, for each device, as in a study's worker
   ynnpack = one_thread and jaxlib.version.__version_info__ < (0, 11)
-  options = EMITTERS | (YNNPACK_CONVOLUTIONS if ynnpack else EIGEN_CONVOLUTIONS)
+  options = LEVEL | EMITTERS | (YNNPACK_CONVOLUTIONS if ynnpack else EIGEN_CONVOLUTIONS)
+  options = {name: value for name, value in options.items() if name not in os.environ.get('XLA_FLAGS', '')}
   try:
     jax.jit(lambda: 0, compiler_options=options).lower().compile()
   except jax.errors.JaxRuntimeError:  # of another version
