@@ -34,10 +34,12 @@ setup(
         'numpy>=2',
         'opencv-python-headless>=4.13',
         'optax>=0.2.8',
-        'orbax-checkpoint>=0.12',
+        'orbax-checkpoint>=0.12,<1',
         'pillow>=11',
+        'pyarrow>=18',
         'rich>=13',
         'scikit-learn>=1.6',  # the embedded digits
+        'scipy>=1.13',  # the labels in ImageNet's devkit
         'tensorboardX>=2.6.2',
         'tensorflow-datasets>=4.9.9',  # reads without TensorFlow
     ],

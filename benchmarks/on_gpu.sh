@@ -18,8 +18,8 @@ case "${1:---device=cuda}" in
     device=cuda depth=16 width=4 batches=(64 1024) dtype=bfloat16 compile=(--compile) seconds=2 rounds=3 together=4,8
     starting=30 toy=() ;;
   --device=cpu)
-    device=cpu depth=10 width=1 batches=(8 16) dtype=float32 compile=() seconds=0.2 rounds=1 together=2
-    starting=60 toy=(--config.epochs=0.02 --config.evaluations=1) ;;
+    device=cpu depth=10 width=1 batches=(8) dtype=float32 compile=() seconds=0.2 rounds=1 together=2
+    starting=40 toy=(--config.epochs=0.02 --config.evaluations=1 --config.batch_size=8) ;;
   *) echo "error: $1 is neither --device=cuda nor --device=cpu" >&2; exit 2 ;;
 esac
 caches=${CACHES:-${TMPDIR:-/tmp}/zeroinit_on_$device}

@@ -1,14 +1,16 @@
 """Small copies of CIFAR-10 in every form in which it is read; without TensorFlow."""
 
+import io
 import json
 import pickle
 import tarfile
 
 import numpy as np
+from PIL import Image
 
 from tests.imagenet_copies import framed
 
-FORMS = ('py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord')
+FORMS = ('py', 'bin', 'py_archive', 'bin_archive', 'array_record', 'tfrecord', 'parquet', 'parquet_shards')
 
 
 def pictures(train=50, test=10):
@@ -37,6 +39,11 @@ def write(folder, form, images):
     case 'tfrecord':
       write_tfds(folder, images)
       to_tfrecord(folder)
+    case 'parquet':
+      write_parquet(folder / 'plain_text', images)
+    case 'parquet_shards':  # as a hub's cache keeps a download, with other names of the columns
+      write_parquet(folder / 'datasets--somebody--cifar10' / 'snapshots' / '0a1b' / 'data', images, shards=3,
+                    columns=('image', 'labels'))
 
 
 def split_in_batches(images):
@@ -62,7 +69,6 @@ def write_bin(folder, images):
 def write_tfds(folder, images):
   """As TFDS's own builder stores it, in array_record, but from PIL images, which needs no TensorFlow."""
   import tensorflow_datasets as tfds
-  from PIL import Image
 
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version('3.0.2')
@@ -81,6 +87,27 @@ def write_tfds(folder, images):
         yield i, {'image': Image.fromarray(image), 'label': int(label)}
 
   Builder(data_dir=folder, file_format='array_record').download_and_prepare()
+
+
+def write_parquet(folder, images, shards=1, columns=('img', 'label')):
+  """As hubs have it: PNGs in a struct of bytes and path, the splits in files of so many shards."""
+  import pyarrow
+  import pyarrow.parquet
+
+  folder.mkdir(parents=True)
+  for split, pixels, labels in (('train', *images[:2]), ('test', *images[2:])):
+    rows = [{columns[0]: {'bytes': png(image), 'path': None}, columns[1]: int(label)}
+            for image, label in zip(pixels, labels, strict=True)]
+    for i, part in enumerate(np.array_split(np.arange(len(rows)), shards)):
+      table = pyarrow.Table.from_pylist([rows[row] for row in part])
+      pyarrow.parquet.write_table(table, folder / f'{split}-{i:05d}-of-{shards:05d}.parquet')
+
+
+def png(image):
+  """A picture, encoded without loss."""
+  content = io.BytesIO()
+  Image.fromarray(image).save(content, 'PNG')
+  return content.getvalue()
 
 
 def to_tfrecord(folder):

@@ -6,6 +6,7 @@ import pickle
 import shutil
 
 import cifar10_copies
+import cv2
 import numpy as np
 import pytest
 
@@ -167,3 +168,43 @@ def test_real_cifar10(real_cifar10):
   np.testing.assert_allclose(dataset.train_images.mean((0, 1, 2)), cifar10.MEAN, atol=0.2)
   sample = dataset.train_images[::10].reshape(-1, 3)
   np.testing.assert_allclose(sample.std(0), cifar10.STD, rtol=0.02)
+
+
+def test_parquet_that_is_not_what_it_should_be(tmp_path, images):
+  import pyarrow
+  import pyarrow.parquet
+
+  def written(name, table=None, content=None):
+    """A folder of good files, in the place of whose first training file stands this."""
+    cifar10_copies.write_parquet(tmp_path / name, images, shards=2)
+    file = tmp_path / name / 'train-00000-of-00002.parquet'
+    if table:
+      pyarrow.parquet.write_table(pyarrow.table(table), file)
+    else:
+      file.write_bytes(content(file.read_bytes()))
+    return str(tmp_path / name)
+
+  png = cifar10_copies.png
+  wide = png(np.zeros((32, 33, 3), np.uint8))
+  for folder, message in (
+      (written('cut', content=lambda whole: whole[:-100]), 'train-00000-of-00002.parquet is not a Parquet file'),
+      (written('empty', content=lambda _: b''), 'train-00000-of-00002.parquet is not a Parquet file'),
+      (written('column', {'picture': [b''], 'label': [1]}), 'none of the columns image, img.*it has: picture, label'),
+      (written('labels', {'img': [png(images[0][0])], 'label': ['cat']}), 'string for label'),
+      (written('pixels', {'img': [[1, 2, 3]], 'label': [1]}), 'for img.*encoded images'),
+      (written('absent', {'img': [None, png(images[0][0])], 'label': [1, 2]}), 'rows without img or label'),
+      (written('image', {'img': [png(images[0][0]), b'x'], 'label': [1, 2]}), 'image 1 of the split.*not an image'),
+      (written('size', {'img': [png(images[0][0]), wide], 'label': [1, 2]}), 'it is 33x32 and the first is 32x32'),
+      (written('class', {'img': [png(images[0][0])], 'label': [10]}), 'not from 0 to 9')):
+    with pytest.raises(UserError, match=message):
+      cifar10.load(folder)
+  os.remove(tmp_path / 'cut' / 'test-00000-of-00002.parquet')
+  os.remove(tmp_path / 'cut' / 'test-00001-of-00002.parquet')
+  with pytest.raises(UserError, match='nor Parquet files of train and test'):
+    cifar10.load(str(tmp_path / 'cut'))
+
+
+def test_parquet_of_jpegs_is_said_to_be_a_copy(tmp_path, images, monkeypatch):
+  monkeypatch.setattr(cifar10_copies, 'png', lambda image: cv2.imencode('.jpg', image)[1].tobytes())
+  cifar10_copies.write_parquet(tmp_path / 'copy', images)
+  assert cifar10.load(str(tmp_path / 'copy')).title.startswith('CIFAR-10, JPEG copy')

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax import lax
 from jax.extend.core import jaxprs_in_params
@@ -169,15 +170,37 @@ def test_alpha_starts_where_the_method_says():
   np.testing.assert_allclose(alphas(init(net, some_images())['params']), [9**-0.5] * 9)
 
 
-@pytest.mark.parametrize('net', [wide(10, 1, 'zeroinit'), cifar(8, 'zeroinit')], ids=lambda net: net.title)
-def test_bfloat16_computes_the_same_with_float32_parameters_and_logits(net):
-  images = some_images()
-  variables = random_variables(net, images, train=False)
-  low = dataclasses.replace(net, dtype=jnp.bfloat16)
+def test_bfloat16_has_float32_parameters_and_logits():
+  low = wide(10, 1, 'zeroinit', dtype=jnp.bfloat16)
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes(low))} == {jnp.dtype('float32')}
-  logits, got = (compiling.jit(partial(each.apply, train=False))(variables, images) for each in (net, low))
-  assert got.dtype == jnp.float32
-  np.testing.assert_allclose(got, logits, atol=0.05 * float(jnp.abs(logits).max()))
+  images = some_images()
+  assert jax.eval_shape(partial(low.apply, train=False), init(low, images), images).dtype == jnp.float32
+
+
+@pytest.mark.parametrize('net, train, jit', [
+    (wide(10, 1, 'none'), False, jax.jit), (wide(10, 1, 'none'), True, compiling.jit),
+    (wide(16, 1, 'batch_norm'), False, compiling.jit), (wide(16, 1, 'batch_norm'), True, jax.jit),
+    (wide(10, 1, 'zeroinit_no_dropout'), True, jax.jit), (cifar(8, 'fixup'), False, compiling.jit)])
+def test_bfloat16_computes_the_same_in_a_compiled_program(net, train, jit):
+  """Compiled, and on images of a real size: jax 0.11 and 0.12 join there what they get wrong."""
+  images, labels = some_images(32, 32), jnp.arange(32) % 10
+  variables = random_variables(net, images, train=False)
+
+  def logits(params, net):
+    return net.apply(variables | {'params': params}, images, train=train, mutable=['batch_stats'])[0]
+
+  def loss(params, net):
+    return -jnp.mean(jax.nn.log_softmax(logits(params, net))[jnp.arange(32), labels])
+
+  def both(function):
+    low = dataclasses.replace(net, dtype=jnp.bfloat16)
+    return [jit(partial(function, net=each))(variables['params']) for each in (net, low)]
+
+  exact, got = both(logits)
+  np.testing.assert_allclose(got, exact, atol=0.05 * float(jnp.abs(exact).max()))
+  exact, got = both(jax.grad(loss))
+  cosine = optax.tree.vdot(got, exact) / (optax.tree.norm(got) * optax.tree.norm(exact))
+  assert cosine > 0.85  # random variables are harsher than those of a run: 0.89 with Fixup, else 0.98
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 
 from zeroinit import __version__
-from zeroinit.system import pipes, processes, users_files, watch
+from zeroinit.system import pipes, processes, settings, users_files, watch
 from zeroinit.system.errors import UserError, first_line, one_line, suggestion
 
 MISTAKE = 2  # exit code
@@ -37,7 +37,7 @@ def run(main):
   flags.DEFINE_flag(_Answer('version', None, 'Show the versions of zeroinit and jax.', _version))
   try:
     try:
-      app.run(main, flags_parser=_parse)
+      app.run(_with_settings(main), flags_parser=_parse)
     finally:
       pipes.flush()
   except KeyboardInterrupt:
@@ -53,6 +53,15 @@ def run(main):
       watch.last_words()
     print(f'error: {message}', file=sys.stderr, flush=True)
     _leave(MISTAKE)
+
+
+def _with_settings(main):
+  """main, where neither the environment nor a --jax_* flag changes what is computed: see `settings`."""
+  def stated(argv):
+    with settings.stated():
+      main(argv)
+
+  return stated
 
 
 def mistake(error):

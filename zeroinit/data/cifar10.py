@@ -1,4 +1,4 @@
-"""CIFAR-10 from whatever copy is at hand, without TensorFlow: TFDS (array_record or TFRecord), or the original archive.
+"""CIFAR-10 from whatever copy is at hand, without TensorFlow: TFDS (array_record or TFRecord), Parquet, or the archive.
 
 Decoded images are kept in a cache, so that only the first start decodes. Nothing is ever downloaded.
 """
@@ -18,6 +18,8 @@ import numpy as np
 
 from zeroinit.data import Dataset
 from zeroinit.data.reading import cache as _cache
+from zeroinit.data.reading import parquet
+from zeroinit.system import paths
 from zeroinit.system.errors import UserError, first_line
 
 NUM_CLASSES = 10
@@ -27,6 +29,7 @@ MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images,
 
 TRAIN_EXAMPLES = 50_000
 SPLITS = {'train': TRAIN_EXAMPLES, 'test': 10_000}
+PARQUET = {'train': ('train',), 'test': ('test', 'validation')}  # how the files of a split begin
 ARCHIVES = ('cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz')
 FOLDERS = ('cifar-10-batches-py', 'cifar-10-batches-bin')
 BATCHES = {'train': [f'data_batch_{i}' for i in range(1, 6)], 'test': ['test_batch']}
@@ -40,18 +43,22 @@ def load(data_dir=''):
 
   Args:
     data_dir: a TFDS directory (which holds cifar10/3.0.2), the folder cifar-10-batches-py or cifar-10-batches-bin or
-      the one that holds it, or the archive of either or the folder that holds it. Empty: $TFDS_DATA_DIR, then
-      ~/tensorflow_datasets.
+      the one that holds it, the archive of either or the folder that holds it, or a folder that holds Parquet files.
+      Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
 
   Raises:
     UserError: there is no CIFAR-10 there (the message says what to do), or a file of it is damaged.
   """
-  path = _find(data_dir)
-  cached = _cache.directory() / f'cifar10-{_checksum(path)}.npz'
+  path, by_split = _find(data_dir)
+  files = [file for split in by_split.values() for file in split]
+  cached = _cache.directory() / f'cifar10-{_checksum(files or _files(path))}.npz'
   with contextlib.suppress(Exception):  # not there yet, or damaged, which has many forms: decode again
     with np.load(cached) as arrays:
       return _checked((str(arrays['title']), *(arrays[name] for name in _ARRAYS)), path)
-  arrays = _read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path)
+  if by_split:
+    arrays = _read_parquet(by_split)
+  else:
+    arrays = _read_tfds(path) if (path / 'dataset_info.json').exists() else _read_batches(path)
   dataset = _checked(arrays, path)
   _cache.keep(cached, 'decoded images',
               lambda file: np.savez(file, **dict(zip(('title', *_ARRAYS), arrays, strict=True))))
@@ -62,14 +69,16 @@ _ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 
 
 def _find(data_dir):
-  """The TFDS version directory, the folder of batches, or the archive, in the order in which they are preferred."""
+  """Where it is, and {split: its files} where these are Parquet: the TFDS version directory, the folder of batches, the
+  archive, the folder of Parquet files, in the order in which they are preferred.
+  """
   if '://' in data_dir:
     raise UserError(f'data_dir is {data_dir}; CIFAR-10 is read from a local folder, so copy it to one first')
   roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
-  roots = [pathlib.Path(root).expanduser().absolute() for root in roots if root]
+  roots = [pathlib.Path(paths.expanded(root)).absolute() for root in roots if root]
   for root in roots:
     if root.is_file():
-      return root
+      return root, {}
     versions = sorted(root.glob('cifar10/*/dataset_info.json'), reverse=True)
     candidates = [version.parent for version in versions]
     candidates += [root] if (root / 'dataset_info.json').exists() else []
@@ -77,17 +86,23 @@ def _find(data_dir):
     candidates += [folder for folder in folders if list(folder.glob('data_batch_1*'))]
     candidates += [root / name for name in ARCHIVES if (root / name).exists()]
     if candidates:
-      return candidates[0]
+      return candidates[0], {}
+    if by_split := parquet.find(root, PARQUET):
+      return root, by_split
   places = ' and in '.join(str(root) + ('' if root.exists() else ' (which does not exist)') for root in roots)
   raise UserError(f'no CIFAR-10 in {places}: neither cifar10/VERSION of TFDS, nor {" or ".join(FOLDERS)}, nor their '
-                  f'archive. Download {DOWNLOAD} and pass --config.data_dir=THE_FOLDER_IT_IS_IN; nothing is '
-                  'downloaded by itself')
+                  f'archive, nor Parquet files of train and test. Download {DOWNLOAD} and pass '
+                  '--config.data_dir=THE_FOLDER_IT_IS_IN; nothing is downloaded by itself')
 
 
-def _checksum(path):
-  """Of the names and contents of the source's files."""
+def _files(path):
+  return [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+
+
+def _checksum(files):
+  """Of their names and contents."""
   total = hashlib.sha256()
-  for file in [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()):
+  for file in files:
     with open(file, 'rb') as opened:
       total.update(file.name.encode() + hashlib.file_digest(opened, 'sha256').digest())
   return total.hexdigest()[:16]
@@ -129,6 +144,15 @@ def _tfds_examples(builder, split):
   source = builder.as_data_source(split)
   for start in range(0, len(source), 1000):
     yield from source.__getitems__(range(start, min(start + 1000, len(source))))
+
+
+def _read_parquet(by_split):
+  arrays, title = [], 'CIFAR-10'
+  for split in SPLITS:
+    images, labels, lossy = parquet.read(by_split[split])
+    arrays += [images, labels]
+    title = 'CIFAR-10, JPEG copy' if lossy else title  # the real one is lossless
+  return title, *arrays
 
 
 def _read_batches(path):

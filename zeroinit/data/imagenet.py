@@ -1,10 +1,12 @@
-"""ImageNet (ILSVRC 2012) as TFDS stores it, read in place and without TensorFlow: array_record, or TFRecord.
+"""ImageNet (ILSVRC 2012), read in place and without TensorFlow: as TFDS stores it, in array_record or TFRecord, or as
+image-net.org distributes it, in folders or archives.
 
 It stays on disk: a record is read and decoded when its turn comes. Nothing is ever downloaded.
 """
 
 import contextlib
 import os
+import pathlib
 import re
 import resource
 
@@ -12,8 +14,9 @@ import numpy as np
 from etils import epath
 
 from zeroinit.data import StreamedDataset
+from zeroinit.data.reading import ilsvrc
 from zeroinit.data.reading.tfrecord import TFRecords
-from zeroinit.system import objects
+from zeroinit.system import objects, paths
 from zeroinit.system.errors import UserError, first_line
 
 NUM_CLASSES = 1000
@@ -30,7 +33,8 @@ def load(data_dir=''):
 
   Args:
     data_dir: a TFDS directory (which holds imagenet2012/VERSION), or that VERSION itself; an array_record copy may be
-      on gs://. Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+      on gs://. Or a folder that holds train and val, or their archives: see `reading.ilsvrc`. Empty: $TFDS_DATA_DIR,
+      then ~/tensorflow_datasets.
 
   Returns:
     A StreamedDataset. A part of ImageNet is said to be one in the title.
@@ -38,9 +42,16 @@ def load(data_dir=''):
   Raises:
     UserError: there is no ImageNet there (the message says what to do), or it is not whole.
   """
+  is_tfds, path = _find(data_dir)
+  splits = _of_tfds(path) if is_tfds else ilsvrc.splits(path)
+  parts = [f'{len(split):,} of {whole:,} {name} images'
+           for (name, whole), split in zip(SPLITS.items(), splits, strict=True) if len(split) != whole]
+  return StreamedDataset(', '.join(['ImageNet', *parts]), *splits, complete=not parts)
+
+
+def _of_tfds(path):
   import tensorflow_datasets as tfds  # half a second to import
 
-  path = _find(data_dir)
   try:
     builder = tfds.builder_from_directory(path)
     known, file_format = dict(builder.info.splits), builder.info.file_format.value
@@ -60,17 +71,15 @@ def load(data_dir=''):
       if file not in there:
         raise UserError(f'the ImageNet in {path} is not whole: it lacks {file}')
     splits.append(_Split(known[name], file_format))
-  parts = [f'{len(split):,} of {whole:,} {name} images'
-           for (name, whole), split in zip(SPLITS.items(), splits, strict=True) if len(split) != whole]
-  return StreamedDataset(', '.join(['ImageNet', *parts]), *splits, complete=not parts)
+  return splits
 
 
 def _find(data_dir):
-  """The directory of the newest version."""
+  """Whether it is a copy of TFDS, and where: the directory of the newest version, or what `ilsvrc.find` has found."""
   if re.match('https?:', data_dir):
     raise UserError(f'data_dir is {data_dir}; ImageNet is read from a folder or from gs://')
   roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
-  roots = [epath.Path(root).expanduser() for root in roots if root]
+  roots = [epath.Path(paths.expanded(root)) for root in roots if root]
   for root in roots:
     objects.check_reachable(root)
     versions = {}
@@ -78,13 +87,15 @@ def _find(data_dir):
       if re.fullmatch(r'\d+\.\d+\.\d+', file.parent.name):
         versions[tuple(map(int, file.parent.name.split('.')))] = file.parent
     if versions:
-      return versions[max(versions)]
+      return True, versions[max(versions)]
     if (root / 'dataset_info.json').exists():
-      return root
+      return True, root
+    if '://' not in str(root) and (found := ilsvrc.find(pathlib.Path(root))):
+      return False, found
   places = ' and in '.join(str(root) + ('' if root.exists() else ' (which does not exist)') for root in roots)
-  raise UserError(f'no ImageNet in {places}: there must be imagenet2012/VERSION of TFDS, in array_record or TFRecord, '
-                  'or it must be that VERSION itself. TFDS makes it from the archives of image-net.org: see '
-                  'https://www.tensorflow.org/datasets/catalog/imagenet2012. Nothing is downloaded by itself')
+  raise UserError(f'no ImageNet in {places}: there must be train/, with a folder for each class, and val/; or '
+                  f'{ilsvrc.TRAIN_ARCHIVE} and {ilsvrc.VALIDATION_ARCHIVE}; or imagenet2012/VERSION of TFDS, in '
+                  'array_record or TFRecord. Nothing is downloaded by itself')
 
 
 class _Split:

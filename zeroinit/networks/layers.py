@@ -292,6 +292,8 @@ def classify(net, x, train, example, *, scalar_bias=False):
     scalar_bias: whether the scalar has its place here, as in Fixup's V1.
   """
   method = net.method
+  if x.dtype == jnp.bfloat16:  # on CPUs jax 0.11 and 0.12 join this sum and the convolutions before it into a NaN
+    x = lax.optimization_barrier(x)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
   if scalar_bias:
     x = add_scalar(net, 'pooled_bias', x)

@@ -20,7 +20,7 @@ from zeroinit.system.errors import UserError, first_line
 from zeroinit.training.config import base_config, check, compared_fields, described, method_of
 from zeroinit.training.recipe import network
 
-BESIDE_CONFIG = ('data', 'threads')  # what config.json holds and a config does not
+BESIDE_CONFIG = ('data', 'threads', 'settings')  # what config.json holds and a config does not
 
 
 class Run:
@@ -88,23 +88,24 @@ class Run:
     data: title of the data set, which must stay what it was, wherever the files are now.
 
     Returns:
-      The number of CPU threads with which the run was begun.
+      {'threads', 'settings'} with which the run was begun, see `environment`; without those that it does not say.
 
     Raises:
       UserError: the run was begun with another copy of the data, or the directory cannot be made.
     """
     path = self.workdir / 'config.json'
+    here = {'threads': environment.threads(), 'settings': environment.settings()}
     if path.exists():
       saved = json_files.read(path)
       if saved.get('data') != data:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
-      return saved.get('threads')
+      return {name: saved[name] for name in here if name in saved}
     objects.make_directory(self.workdir)
     if processes.is_first():
       for name, text in method_of(config).code:
         objects.replace(self.workdir / name, text)
-      json_files.write(path, {'data': data, 'threads': environment.threads(), **described(config)})
-    return environment.threads()
+      json_files.write(path, {'data': data, **here, **described(config)})
+    return here
 
   def save(self, step, state, still_held=lambda: None):
     """Saves a checkpoint, which goes with the records so far: see `Checkpoints.save`."""

@@ -14,7 +14,7 @@ from zeroinit.networks.layers import initial_alpha
 from zeroinit.networks.resnet import alphas
 from zeroinit.runs import ending, locks, run_directory
 from zeroinit.runs.progress import Progress
-from zeroinit.system import environment, processes
+from zeroinit.system import environment, processes, settings
 from zeroinit.system.errors import UserError, first_line
 from zeroinit.training.config import check, compared_fields, described, method_label, method_of, notes
 from zeroinit.training.feed import make_feed
@@ -55,7 +55,12 @@ def train(config, workdir, overrides=None, evaluated=None):
     Stopped: SIGTERM or SIGINT came; the state has been saved.
   """
   check(config)
-  run = run_directory.Run(workdir)
+  # Nothing goes to the devices unasked, but the host reads what it decides by.
+  with settings.stated(config.matmul_precision), jax.transfer_guard_device_to_host('allow'):
+    return _train(config, run_directory.Run(workdir), overrides or {}, evaluated)
+
+
+def _train(config, run, overrides, evaluated):
   processes.need_alike([str(run.workdir), compared_fields(described(config)), method_of(config).code],
                        'settings or workdirs')
   run.compare(config)
@@ -66,7 +71,7 @@ def train(config, workdir, overrides=None, evaluated=None):
       run.take_over()
       if not processes.agree(bool(run.result)):
         with _signals() as stop_signals, contextlib.closing(run.checkpoints):
-          return training.to_the_end(overrides or {}, stop_signals, still_held)
+          return training.to_the_end(overrides, stop_signals, still_held)
   if processes.is_first():
     print(f'{run.workdir} is finished: {_outcome(run.result)}; a new run needs a new workdir', flush=True)
   return run.result
@@ -96,12 +101,11 @@ class _Training:
     stop_signals: list to which signals add their number; still_held: see `locks.lock`.
     """
     self.stop_signals, self.still_held = stop_signals, still_held
-    threads = self.run.begin(self.config, self.dataset.title)
+    begun = self.run.begin(self.config, self.dataset.title)
     with contextlib.ExitStack() as self.closing:
       self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
-      if threads not in (environment.threads(), None):
-        self.progress.say(f'begun with {threads} CPU threads, going on with {environment.threads()}: the last bits may '
-                          'differ')
+      for line in _changed(begun):
+        self.progress.say(line)
       self._start()
       while not self.state.diverged:
         if self.step in self.evaluations and not self._evaluated():
@@ -291,6 +295,16 @@ class _Profile:
       self.tracing = True
     elif self.dispatches == 6:
       self.__exit__()
+
+
+def _changed(begun):
+  """Lines about what is another now than when the run was begun. begun: see `Run.begin`."""
+  here = {'threads': environment.threads(), 'settings': environment.settings()}
+  for name, words in (('threads', lambda threads: f'{threads} CPU threads'),
+                      ('settings', lambda found: ' '.join(f'{name}={value}' for name, value in found.items())
+                       or 'no settings')):
+    if begun.get(name, here[name]) != here[name]:
+      yield f'begun with {words(begun[name])}, going on with {words(here[name])}: the last bits may differ'
 
 
 def _introduction(config, recipe, dataset, state):

@@ -6,13 +6,28 @@ import os
 import platform
 import subprocess
 
+import jax
+
+# What users may set as they like, and what changes last bits, or more: the compiler's options, and jax's own at their
+# defaults. The settings that would make another computation of a config are stated, in `settings`.
+VARIABLES = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
+SETTINGS = {'jax_disable_jit': False, 'jax_optimization_level': 'UNKNOWN', 'jax_memory_fitting_level': 'O2',
+            'jax_compiler_enable_remat_pass': True}
+
 
 def of(devices):
-  """What else a number may depend on: the devices used, CPU threads, versions, and the code's revision."""
+  """What else a number may depend on: devices used, CPU threads, settings, versions, and the code's revision."""
   names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
   return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads(),
-          'versions': versions, 'git_revision': git_revision()}
+          'settings': settings(), 'versions': versions, 'git_revision': git_revision()}
+
+
+def settings():
+  """{name: value} of what is set of VARIABLES, and of SETTINGS to another value than there."""
+  found = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+  return found | {name: getattr(jax.config, name) for name, default in SETTINGS.items()
+                  if getattr(jax.config, name, default) != default}
 
 
 def threads():

@@ -15,6 +15,7 @@ import uuid
 import fsspec
 from etils import epath
 
+from zeroinit.system import paths
 from zeroinit.system.errors import UserError, first_line
 
 # Both would hide for a while what other processes write: gcsfs remembers listings, and TensorFlow, which epath prefers
@@ -98,12 +99,12 @@ def check_reachable(path):
 
 
 def absolute(workdir):
-  """The path of a workdir, which may be an address such as gs://bucket/folder. Raises UserError where it is
-  empty, or leads nowhere.
+  """The path of a workdir, which may begin with ~, or be an address such as gs://bucket/folder. Raises UserError where
+  it is empty, or leads nowhere.
   """
   if not str(workdir):
     raise UserError('the workdir is empty; say where to keep what is made: --workdir=runs/NAME')
-  path = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(workdir))
+  path = epath.Path(workdir) if '://' in str(workdir) else epath.Path(os.path.abspath(paths.expanded(workdir)))
   check_reachable(path)
   return path
 

@@ -8,11 +8,13 @@ import types
 
 from etils import epath
 
+from zeroinit.system import paths
 from zeroinit.system.errors import UserError, first_line
 
 
 def read(file):
   """The text of a Python file, which may be an address such as gs://bucket/mine.py. Raises UserError."""
+  file = paths.expanded(file)
   try:
     return epath.Path(file).read_bytes().decode()
   except (FileNotFoundError, NotADirectoryError) as error:

@@ -61,5 +61,6 @@ def _reflect(index, size):
 
 
 def standardize(images, mean, std):
-  """uint8 images to float32, each channel with mean 0 and standard deviation 1 over the training set."""
-  return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(std)
+  """uint8 [n, height, width, channels] to float32: each channel with mean 0, deviation 1 over the training set."""
+  mean, std = (jnp.array(values).reshape(1, 1, 1, -1) for values in (mean, std))
+  return (images.astype(jnp.float32) - mean) / std

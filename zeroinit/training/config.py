@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_dict
 from zeroinit import data, methods
 from zeroinit.networks import own
 from zeroinit.networks.layers import CLASSIFIER_INITS, KERNEL_INITS
-from zeroinit.system import references
+from zeroinit.system import references, settings
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON
 
@@ -38,6 +38,7 @@ def base_config(method):
   config.classifier_init = 'zero'  # how the classifier starts: a row of layers.CLASSIFIER_INITS
   config.method = method_fields(method)
   config.dtype = 'float32'  # of the computation, or 'bfloat16'; parameters and loss are float32 in both
+  config.matmul_precision = 'default'  # of float32 products and convolutions; or 'high', 'highest': settings.PRECISIONS
   config.remat = False  # recompute blocks in the backward pass: less memory, more work
 
   # Optimization.
@@ -154,6 +155,7 @@ def check(config):
   need(config.bottleneck_stride == '1x1' or bottlenecks,
        f'bottleneck_stride is {config.bottleneck_stride}; a {config.network} has no bottlenecks: leave it at 1x1')
   one_of('dtype', 'float32', 'bfloat16')
+  one_of('matmul_precision', *settings.PRECISIONS)
   one_of('weight_decay_on', *WEIGHT_DECAY_ON)
   need(0 <= config.momentum < 1, f'momentum is {config.momentum}; it must be at least 0 and below 1')
   need(0 <= config.dampening < 1, f'dampening is {config.dampening}; it must be at least 0 and below 1')

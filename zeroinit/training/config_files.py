@@ -8,7 +8,7 @@ import re
 
 from ml_collections import ConfigDict
 
-from zeroinit.system import bundled, users_files
+from zeroinit.system import bundled, paths, users_files
 from zeroinit.system.errors import UserError, first_line, suggestion
 from zeroinit.training.config import compared_fields
 
@@ -21,7 +21,7 @@ def split(config):
   """
   match = re.fullmatch(r'(.*?\.py)(?::(.*))?', config, re.DOTALL)
   if match:
-    return match[1], match[2] or ''
+    return paths.expanded(match[1]), match[2] or ''
   name, _, argument = config.partition(':')
   ours = bundled.configs()
   if name not in ours:

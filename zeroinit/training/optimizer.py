@@ -44,9 +44,10 @@ class Schedule:
     return self.steps - -(-self.steps // 4)
 
   def factor(self, step):
-    """drop_by^-(drops up to `step`). step: int32 scalar -> float32 scalar, inside or outside jit."""
-    factors = np.float32(self.drop_by ** -np.arange(len(self.drops) + 1.0))
-    return jnp.array(factors)[jnp.sum(step >= jnp.array(self.drops, jnp.int32))]
+    """drop_by^-(drops up to `step`), a float32 scalar. step: an int, or an int32 scalar on a device or in jit."""
+    numpy = jnp if isinstance(step, jax.Array) else np
+    factors = numpy.array(self.drop_by ** -np.arange(len(self.drops) + 1.0), np.float32)
+    return factors[numpy.sum(step >= numpy.array(self.drops, np.int32))]
 
 
 def stepwise(epochs, batch_size, examples, first_drop, drop_every, drop_by):

@@ -26,7 +26,7 @@ class Resident:
     self._test_set = in_batches(recipe, dataset.test_images, dataset.test_labels, eval_batch_size)
 
   def train(self, state, until):
-    return train_steps(self._recipe, state, *self._train_set, until=until)
+    return train_steps(self._recipe, state, *self._train_set, jax.device_put(np.int32(until), self._recipe.replicated))
 
   def compile(self, state):
     return self.train(state, int(state.step))

@@ -55,7 +55,7 @@ class State:
 def init_state(recipe, learning_rate, seed):
   """The state before the first update, on every device of the recipe's mesh."""
   program = _init_state if jax.default_backend() != 'cpu' else _init_state_on_cpu
-  return program(recipe, np.float32(learning_rate), np.uint32(seed))  # on no device yet: there may be several hosts
+  return program(recipe, *jax.device_put((np.float32(learning_rate), np.uint32(seed)), recipe.replicated))
 
 
 def _state(recipe, learning_rate, seed):

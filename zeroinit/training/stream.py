@@ -40,17 +40,19 @@ class Stream:
     self.waited = 0.0
 
   def train(self, state, until):
+    end = jax.device_put(np.int32(until), self._recipe.replicated)
     for _ in range(int(state.step), until):
       if not self._batches.ready():
         jax.block_until_ready(state)  # until then the devices have work
         began = time.monotonic()
         self._batches.wait()
         self.waited += time.monotonic() - began
-      state = train_on(self._recipe, state, next(self._batches), until)
+      state = train_on(self._recipe, state, next(self._batches), end)
     return state
 
   def compile(self, state):
-    return train_on(self._recipe, state, self._batches.first(), int(state.step))
+    return train_on(self._recipe, state, self._batches.first(),
+                    jax.device_put(np.int32(state.step), self._recipe.replicated))
 
   def test_batches(self):
     sharding = self._recipe.divided()

@@ -4,11 +4,13 @@ import contextlib
 import os
 import pathlib
 
+from zeroinit.system import paths
+
 
 def directory():
   """$ZEROINIT_CACHE, else a folder in the user's cache directory."""
   cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  return pathlib.Path(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit').expanduser()
+  return pathlib.Path(paths.expanded(os.environ.get('ZEROINIT_CACHE') or f'{cache}/zeroinit'))
 
 
 def keep(path, what, write):

@@ -1,0 +1,97 @@
+"""What a shell or a notebook has set of JAX changes no number, or is in the record."""
+
+import json
+
+import jax
+import pytest
+
+from configs import digits
+from zeroinit.runs.train import train
+from zeroinit.system import environment, settings
+from zeroinit.training.config import compared_fields
+
+OTHER = {
+    'jax_default_prng_impl': ['rbg', 'unsafe_rbg'], 'jax_threefry_partitionable': [False],
+    'jax_threefry_gpu_kernel_lowering': [True], 'jax_random_seed_offset': [7], 'jax_high_dynamic_range_gumbel': [True],
+    'jax_accurate_erf_inv': [True], 'jax_enable_x64': [True], 'jax_numpy_dtype_promotion': ['strict'],
+    'jax_default_matmul_precision': ['bfloat16', 'highest'], 'jax_use_direct_linearize': [False],
+    'jax_allow_f16_reductions': [False],
+}
+FREE = {  # what neither changes a number nor may stop a run
+    'jax_numpy_rank_promotion': ['raise', 'warn'], 'jax_transfer_guard': ['disallow'], 'jax_enable_checks': [True],
+    'jax_check_tracer_leaks': [True], 'jax_legacy_prng_key': ['error'], 'jax_debug_nans': [True],
+    'jax_debug_key_reuse': [False], 'jax_log_compiles': [True], 'jax_softmax_custom_jvp': [True, False],
+}
+CASES = [(name, value) for found in (OTHER, FREE) for name, values in found.items() for value in values
+         if hasattr(jax.config, name)]
+
+
+def toy(method='zeroinit', **fields):
+  """A run of six updates, with all that draws random numbers in it."""
+  config = digits.get_config(method)
+  config.update(depth=10, batch_size=32, epochs=6 / 44, evaluations=2, flip=True, crop='reflect', tensorboard=False,
+                **fields)
+  return config
+
+
+def numbers(workdir, **fields):
+  """What a run leaves of numbers, to the last bit."""
+  train(toy(**fields), workdir)
+  records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  return [{name: value for name, value in record.items() if 'second' not in name} for record in records]
+
+
+@pytest.fixture(scope='module')
+def usual(tmp_path_factory):
+  return numbers(tmp_path_factory.mktemp('usual') / 'run')
+
+
+@pytest.fixture
+def configured():
+  """A function that sets one of jax's settings until the end of the test."""
+  before = {}
+
+  def configure(name, value):
+    before[name] = getattr(jax.config, name)
+    jax.config.update(name, value)
+
+  yield configure
+  for name, value in before.items():
+    jax.config.update(name, value)
+
+
+def test_every_setting_that_is_stated_is_tried():
+  assert OTHER.keys() == settings.STATED.keys()
+
+
+@pytest.mark.parametrize('name, value', CASES)
+def test_the_same_bytes_whatever_is_set(name, value, usual, configured, tmp_path, capfd):
+  configured(name, value)
+  assert numbers(tmp_path / 'run') == usual
+  assert getattr(jax.config, name) == value  # and is left as it was
+  assert (name in capfd.readouterr().err) == (name in OTHER)  # which says that it does not count
+
+
+def test_the_precision_of_products_is_a_field_of_the_config(configured, tmp_path, capfd):
+  """A CPU computes in float32 whatever it is: what is compiled says it, and what is compared."""
+  lowered = {}
+  for precision in settings.PRECISIONS:
+    with settings.stated(precision):
+      lowered[precision] = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((2, 2), 'float32')).as_text()
+  assert len(set(lowered.values())) == len(settings.PRECISIONS)
+  assert compared_fields(toy(matmul_precision='highest').to_dict())['matmul_precision'] == 'highest'
+
+
+def test_what_does_not_count_but_may_change_last_bits_is_in_the_record(configured, monkeypatch, tmp_path, capsys):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_max_hlo_modules=1')
+  configured('jax_optimization_level', 'O1')
+  assert environment.settings() == {'XLA_FLAGS': '--xla_dump_max_hlo_modules=1', 'jax_optimization_level': 'O1'}
+  result = train(toy(), tmp_path / 'run')
+  assert result['settings'] == environment.settings()
+  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['settings'] == environment.settings()
+  (tmp_path / 'run' / 'result.json').unlink()
+  monkeypatch.delenv('XLA_FLAGS')
+  capsys.readouterr()
+  train(toy(), tmp_path / 'run')
+  assert ('begun with XLA_FLAGS=--xla_dump_max_hlo_modules=1 jax_optimization_level=O1, going on with '
+          'jax_optimization_level=O1: the last bits may differ') in ''.join(capsys.readouterr())

@@ -1,0 +1,169 @@
+"""Encoded images as files in a folder for each class, or as members of a tar archive, read in place.
+
+What is where is found out once and kept in the cache, until a folder or archive changes.
+"""
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import weakref
+
+import numpy as np
+
+from zeroinit.data.reading import cache
+from zeroinit.system.errors import UserError, first_line
+
+ENDINGS = ('.jpeg', '.jpg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+
+
+class Files:
+  """A `data.Split` of files.
+
+  Attributes:
+    names: their paths, seen from `root`; labels: int32 array.
+  """
+
+  def __init__(self, root, names, labels):
+    self._root, self.names, self.labels = root, names, labels
+
+  def __len__(self):
+    return len(self.names)
+
+  def __getitem__(self, index):
+    file = self._root / self.names[index]
+    try:
+      return file.read_bytes(), int(self.labels[index])
+    except OSError as error:
+      raise UserError(f'{file} cannot be read: {error.strerror}') from error
+
+  def name_of(self, index):
+    return str(self._root / self.names[index])
+
+
+class Members:
+  """A `data.Split` of members of a tar archive that is not compressed.
+
+  Attributes:
+    names: those of the members; labels: int32 array.
+  """
+
+  def __init__(self, archive, names, labels, places):
+    """places: int64 [n, 2], where each begins and how long it is."""
+    self.names, self.labels = names, labels
+    self._archive, self._places = archive, places
+    self._file = os.open(archive, os.O_RDONLY)
+    weakref.finalize(self, os.close, self._file)
+
+  def __len__(self):
+    return len(self.names)
+
+  def __getitem__(self, index):
+    begin, length = self._places[index].tolist()
+    try:
+      content = os.pread(self._file, length, begin)
+    except OSError as error:
+      raise UserError(f'{self.name_of(index)} cannot be read: {error.strerror}') from error
+    if len(content) < length:
+      raise UserError(f'{self.name_of(index)} is cut off')
+    return content, int(self.labels[index])
+
+  def name_of(self, index):
+    return f'{self.names[index]} in {self._archive}'
+
+
+def classes(folder):
+  """Names of the folders in one, in the order of their labels: sorted."""
+  with os.scandir(folder) as entries:
+    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
+
+
+def by_class(folder, known):
+  """The `Files` in the folders of classes in one.
+
+  Args:
+    folder: pathlib.Path.
+    known: {name of a class: its label}.
+
+  Raises:
+    UserError: there is a class that is not known, or one without images.
+  """
+  there = classes(folder)
+  strange = [name for name in there if name not in known]
+  if strange:
+    raise UserError(f'{folder / strange[0]} is none of the {len(known):,} classes' + _others(strange))
+  key = [str(folder), *(f'{name} {(folder / name).stat().st_mtime_ns}' for name in there)]
+  index = _kept(key, lambda: _walk(folder, there, known))
+  return Files(folder, index['names'].tolist(), index['labels'])
+
+
+def _walk(folder, there, known):
+  names, labels = [], []
+  for name in there:
+    files = images_in(folder / name)
+    if not files:
+      raise UserError(f'{folder / name} holds no images')
+    names += [f'{name}/{file}' for file in files]
+    labels += [known[name]] * len(files)
+  return {'names': np.array(names), 'labels': np.array(labels, np.int32)}
+
+
+def images_in(folder):
+  """Names of the image files in a folder, sorted."""
+  with os.scandir(folder) as entries:
+    return sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS)
+                  and not entry.name.startswith('.'))
+
+
+def members(archive, inner=False):
+  """What a tar archive has in it, in its order: names, and int64 [n, 2], where each begins and how long it is.
+
+  inner: whether its members are archives themselves, and those in them are meant, called ARCHIVE/NAME.
+
+  Raises UserError where it is none, compressed, or cut off.
+  """
+  state = archive.stat()
+  index = _kept([str(archive), str(state.st_size), str(state.st_mtime_ns), str(inner)], lambda: _list(archive, inner))
+  return index['names'].tolist(), index['places']
+
+
+def _list(archive, inner):
+  names, places = [], []
+  try:
+    with open(archive, 'rb') as file:
+      for name, begin, length in list(_members(file, 0)):
+        if inner:
+          for below, start, size in _members(file, begin):
+            names.append(f'{os.path.splitext(name)[0]}/{below}')
+            places.append((start, size))
+        else:
+          names.append(name)
+          places.append((begin, length))
+  except (tarfile.TarError, OSError, EOFError) as error:
+    raise UserError(f'{archive} is not a tar archive that can be read in place, or cut off: {first_line(error)}'
+                    ) from error
+  return {'names': np.array(names), 'places': np.array(places, np.int64).reshape(-1, 2)}
+
+
+def _members(file, offset):
+  """(name, where it begins in the file, length) of the members of the archive that begins at an offset."""
+  file.seek(offset)
+  with tarfile.open(fileobj=file, mode='r:') as opened:
+    for member in opened:
+      if member.isfile():
+        yield os.path.basename(member.name), member.offset_data, member.size
+
+
+def _kept(key, make):
+  """{name: array} from the cache; made, and kept there, where it is not in it."""
+  path = cache.directory() / f'index-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz'
+  with contextlib.suppress(Exception):  # not there yet, or damaged
+    with np.load(path) as arrays:
+      return {name: arrays[name] for name in arrays.files}
+  made = make()
+  cache.keep(path, 'the places of images', lambda file: np.savez(file, **made))
+  return made
+
+
+def _others(names):
+  return f', and {len(names) - 1:,} others there' if len(names) > 1 else ''
