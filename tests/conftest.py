@@ -9,6 +9,7 @@ import signal
 import command
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'  # under which all of it must run
 command.compile_little(command.ROOT / '.pytest_cache' / 'compiled')  # between runs of the tests as well
 
 import jax

@@ -11,7 +11,8 @@ from zeroinit.networks.layers import NOISE, GhostNorm, add_noise, dropout, stand
 def images(batch=12, key=0):
   """Images whose channels differ in mean and scale."""
   x = jax.random.normal(jax.random.key(key), (batch, 5, 4, 3))
-  return x * jnp.array([1.0, 3.0, 0.2]) + jnp.array([0.0, 2.0, -1.0])
+  of_channel = lambda *values: jnp.array(values).reshape(1, 1, 1, 3)
+  return x * of_channel(1.0, 3.0, 0.2) + of_channel(0.0, 2.0, -1.0)
 
 
 def variables(seed=1):
@@ -69,6 +70,7 @@ def test_the_gradient_of_groups_is_that_of_the_definition():
 
   def definition(x, scale, bias):
     mean, var = x.mean((1, 2, 3), keepdims=True), x.var((1, 2, 3), keepdims=True)
+    scale, bias = (values.reshape(1, 1, 1, 1, 3) for values in (scale, bias))
     return scale * (x - mean) / jnp.sqrt(var + 1e-5) + bias, mean, var
 
   args = x, params['scale'], params['bias']

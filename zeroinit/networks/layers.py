@@ -133,7 +133,7 @@ def _backward(saved, gradients):
   normalized = inverse * centred
   count = math.prod(x.shape[axis] for axis in axes)
   average = lambda values: values.mean(axes, keepdims=True)
-  of_x = scale * inverse * (of_y - average(of_y) - normalized * average(of_y * normalized))
+  of_x = _like(scale, x) * inverse * (of_y - average(of_y) - normalized * average(of_y * normalized))
   of_x += (of_mean + 2 * of_var * centred) / count
   return of_x.astype(x.dtype), (of_y * normalized).sum(everything_else), of_y.sum(everything_else)
 
@@ -142,7 +142,13 @@ standardize_groups.defvjp(_forward, _backward)
 
 
 def _scaled(x, mean, var, scale, bias):
+  mean, var, scale, bias = (_like(values, x) for values in (mean, var, scale, bias))
   return (x - mean) * (lax.rsqrt(var + EPSILON) * scale) + bias
+
+
+def _like(values, x):
+  """Values [..., channels] with as many axes as x, said aloud: jax can be set to refuse what NumPy does unasked."""
+  return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +178,10 @@ def add_noise(x, key):
   batch, *between, channels = x.shape
   of_example = lambda values: values.reshape(batch, *[1] * len(between), channels)
   keys = jax.random.split(key, 4)
-  shift = jax.random.uniform(keys[0], (channels,), minval=-NOISE.shift, maxval=NOISE.shift)
-  scale = jax.random.uniform(keys[1], (channels,), minval=1.0, maxval=NOISE.scale)
-  shift += jax.random.uniform(keys[2], (batch, channels), minval=-NOISE.spread, maxval=NOISE.spread)
-  scale += NOISE.spread * jax.random.normal(keys[3], (batch, channels))
+  shift = jax.random.uniform(keys[0], (1, channels), minval=-NOISE.shift, maxval=NOISE.shift)
+  scale = jax.random.uniform(keys[1], (1, channels), minval=1.0, maxval=NOISE.scale)
+  shift = shift + jax.random.uniform(keys[2], (batch, channels), minval=-NOISE.spread, maxval=NOISE.spread)
+  scale = scale + NOISE.spread * jax.random.normal(keys[3], (batch, channels))
   return of_example(scale) * x + of_example(shift)
 
 

@@ -94,7 +94,8 @@ def apply(method, field, module, x, train):
   if not fits:
     what = 'a norm must keep it' if field == 'norm' else 'a multiplier must be one number, one per channel, or the like'
     raise UserError(f'{name} makes the shape {shape} of {x.shape}, [batch, height, width, channels]; {what}')
-  return jax.numpy.asarray(made, x.dtype)
+  axes = x.ndim if shape else 0  # a single number keeps its own
+  return jax.numpy.asarray(made, x.dtype).reshape((1,) * (axes - len(shape)) + shape)
 
 
 def _function(method, field):

@@ -47,7 +47,7 @@ def draw(images, labels, example, seed, epoch, crop, flip):
       columns = jnp.where(jax.random.bernoulli(mirror), columns[::-1], columns)
     image = images[index, _reflect(rows, height)[:, None], _reflect(columns, width)[None, :]]
     if crop == 'zero':
-      inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+      inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None, :]
       image = jnp.where(inside[:, :, None], image, 0)
     return image
 
