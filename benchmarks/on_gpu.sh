@@ -46,14 +46,23 @@ part() {  # RECORD SECONDS COMMAND...
     postponed=1
   else
     echo "== $record, after $SECONDS s"
-    timeout -s TERM -k 10 "$(left)" "$@" || { echo "== $record: exit code $?"; failed=1; }
+    timeout -s TERM -k 10 "$(left)" "$@"
+    case $? in
+      0) ;;
+      124 | 137 | 143) echo "== $record: out of time"; postponed=1 ;;
+      *) echo "== $record: failed"; failed=1 ;;
+    esac
   fi
 }
 
-# Every program is compiled side by side, and the full-length runs begin, so that nothing compiles while it is timed.
+# Every program is compiled side by side, so that nothing compiles while it is timed.
 if [ ! -e "$caches/compiled" ]; then
   echo "== compiling; what it says is in $OUT/compiling.log"
-  beside() { timeout -s TERM -k 10 $((LIMIT / 4 + 1)) "$@" >> "$OUT/compiling.log" 2>&1 & }
+  pids=()
+  beside() {
+    timeout -s TERM -k 10 $((LIMIT / 3 + 1)) "$@" >> "$OUT/compiling.log" 2>&1 &
+    pids+=($!)
+  }
   for batch in "${batches[@]}"; do
     for method in zeroinit batch_norm; do
       case=("${network[@]}" --method="$method" --batch_size="$batch" --seconds=0.1)
@@ -62,12 +71,9 @@ if [ ! -e "$caches/compiled" ]; then
     done
   done
   beside python -m benchmarks.grids --together=1 "${network[@]}" --batch_size="${batches[0]}" --seconds=0.1
-  for method in zeroinit ghost_norm none; do
-    full_length "$method"
-    beside "${command[@]}"
-  done
-  wait
-  touch "$caches/compiled"
+  compiled=1
+  for pid in "${pids[@]}"; do wait "$pid" || compiled=0; done
+  if [ "$compiled" = 1 ]; then touch "$caches/compiled"; else echo "== something was not compiled"; fi
 fi
 
 speed() {  # NAME METHOD BATCH
@@ -86,13 +92,15 @@ shared=processes
 if [ "$device" = cuda ] && command -v nvidia-cuda-mps-control > /dev/null; then
   export CUDA_MPS_PIPE_DIRECTORY=$caches/mps CUDA_MPS_LOG_DIRECTORY=$caches/mps_log
   mkdir -p "$caches/mps" "$caches/mps_log"
-  nvidia-cuda-mps-control -d && shared=processes_under_mps
+  end_mps() { echo quit | nvidia-cuda-mps-control; }
+  nvidia-cuda-mps-control -d && shared=processes_under_mps && trap end_mps EXIT
 fi
 part "$shared.json" $((rounds * (15 + 2 * (starting + 15)))) python -m benchmarks.grids "${network[@]}" \
   --batch_size="${batches[0]}" --runs="$together" --ways=processes --rounds="$rounds" --seconds="$seconds" \
   --starting="$starting" --record="$OUT/$shared.json"
 if [ "$shared" = processes_under_mps ]; then
-  echo quit | nvidia-cuda-mps-control
+  end_mps
+  trap - EXIT
   unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
 fi
 

@@ -9,6 +9,7 @@ zeroinit.
 
 import argparse
 import collections
+import functools
 import itertools
 import json
 import math
@@ -26,6 +27,7 @@ METHODS, DEPTHS, LOG2_RATES = ('none', 'batch_norm', 'fixup', 'zeroinit'), (16, 
 BATCH_SIZE, EPOCHS, EVALUATIONS, CLASSES = 64, 4, 5, 10
 
 
+@functools.cache
 def digits():
   """((images, labels) to train on, the same to test on): the first 80 %, and the rest."""
   from sklearn.datasets import load_digits
@@ -80,12 +82,9 @@ def evaluate(net, images, labels):
   return accuracy
 
 
-def work(configs, directory, threads=None):
-  """Results of these runs, one after the other."""
-  if threads:
-    torch.set_num_threads(threads)
-  train, test = digits()
-  return [run(config, train, test, pathlib.Path(directory)) for config in configs]
+def work(config, directory):
+  """The result of one run."""
+  return run(config, *digits(), pathlib.Path(directory))
 
 
 def main():
@@ -94,12 +93,13 @@ def main():
   args = parser.parse_args()
   configs = list(itertools.product(METHODS, DEPTHS, LOG2_RATES))
   with tempfile.TemporaryDirectory() as directory:
+    each = functools.partial(work, directory=directory)
     if args.processes == 1:
-      results = work(configs, directory)
-    else:  # dealt out so that each process has as many of the deep ones
-      with multiprocessing.get_context('spawn').Pool(args.processes) as pool:
-        shares = [(configs[i::args.processes], directory, 1) for i in range(args.processes)]
-        results = list(itertools.chain(*pool.starmap(work, shares, 1)))
+      results = list(map(each, configs))
+    else:  # the long ones first, so that nobody waits at the end
+      configs.sort(key=lambda config: -config[1])
+      with multiprocessing.get_context('spawn').Pool(args.processes, torch.set_num_threads, (1,)) as pool:
+        results = pool.map(each, configs, chunksize=1)
   best = collections.defaultdict(lambda: 1 / CLASSES)
   for result in results:
     name = f'{result["method"]}, depth {result["depth"]}'

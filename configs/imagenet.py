@@ -6,9 +6,9 @@
 for zeroinit, 74.97 for batch norm over ghost batches of 256 (ghost_norm), 74.81 for fixup; on V1 75.23 for
 zeroinit_scalar_bias (its Tables 4 and 5). Rates grow with the batch size: 2^-1 at 256 becomes 2^1 at 1024.
 
-DATA holds imagenet2012/VERSION of TFDS. A larger batch is cut into micro-batches of 256, so that it needs little more
-memory (40 GB will do; with --config.remat 16); where there is more, or there are more devices, --config.micro_batches=1
-is faster. A shortened run need not be scored 90 times: --config.evaluations=1.
+DATA holds train and val, their archives, or a copy of TFDS. A larger batch is cut into micro-batches of 256, so that it
+needs little more memory (40 GB will do; with --config.remat 16); where there is more, or there are more devices,
+--config.micro_batches=1 is faster. A shortened run need not be scored 90 times: --config.evaluations=1.
 """
 
 from zeroinit.system.errors import UserError

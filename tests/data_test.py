@@ -208,3 +208,46 @@ def test_parquet_of_jpegs_is_said_to_be_a_copy(tmp_path, images, monkeypatch):
   monkeypatch.setattr(cifar10_copies, 'png', lambda image: cv2.imencode('.jpg', image)[1].tobytes())
   cifar10_copies.write_parquet(tmp_path / 'copy', images)
   assert cifar10.load(str(tmp_path / 'copy')).title.startswith('CIFAR-10, JPEG copy')
+
+
+def test_which_parquet_files_are_meant(tmp_path):
+  images = cifar10_copies.pictures(test=24)
+  folder = tmp_path / 'hub' / 'one'
+  cifar10_copies.write_parquet(folder, images, shards=12)
+  for file in list(folder.iterdir()):  # as some name them: 10 comes after 2
+    split, number = file.name.split('-')[:2]
+    file.rename(folder / f'{split}-{int(number)}.parquet')
+  (folder / '._train-0.parquet').write_bytes(b'of a Mac')
+  (folder / 'train-99.parquet').mkdir()
+  shutil.copy(folder / 'train-0.parquet', folder / 'validation-0.parquet')  # of two that could be the test set, test is
+  assert_same(cifar10.load(str(tmp_path / 'hub')), images)
+  for file in [file for file in folder.glob('t*-*.parquet') if file.is_file()]:
+    split, number = file.name.split('-')
+    (folder / split).mkdir(exist_ok=True)
+    file.rename(folder / split / number)
+  assert_same(cifar10.load(str(tmp_path / 'hub')), images)
+  for name in ('two', 'three'):
+    cifar10_copies.write_parquet(tmp_path / 'other' / name, images)
+  with pytest.raises(UserError, match=r'Parquet files of train and of test in .*name one of these folders'):
+    cifar10.load(str(tmp_path / 'other'))
+
+
+def test_parquet_of_another_kind_of_bytes_and_labels_too_large(tmp_path, images):
+  import pyarrow
+  import pyarrow.parquet
+
+  cifar10_copies.write_parquet(tmp_path / 'copy', images)
+  file = tmp_path / 'copy' / 'train-00000-of-00001.parquet'
+  encoded = [cifar10_copies.png(image) for image in images[0]]
+  table = pyarrow.table({'image': pyarrow.array(encoded, pyarrow.large_binary()), 'label': images[1].tolist()})
+  pyarrow.parquet.write_table(table, file)
+  assert_same(cifar10.load(str(tmp_path / 'copy')), images)
+  pyarrow.parquet.write_table(pyarrow.table({'image': encoded[:1], 'label': [2**40]}), file)
+  with pytest.raises(UserError, match='has the label 1099511627776'):
+    cifar10.load(str(tmp_path / 'copy'))
+
+
+def test_more_images_than_cifar10_has_are_another_data_set(copies, monkeypatch):
+  monkeypatch.setattr(cifar10, 'SPLITS', {'train': 49, 'test': 10})
+  with pytest.raises(UserError, match='has 50 train images, and CIFAR-10 49: it is another data set'):
+    cifar10.load(str(copies['py']))

@@ -150,3 +150,33 @@ def test_a_member_that_is_cut_off_since(copy):
   os.truncate(data_dir / ilsvrc.VALIDATION_ARCHIVE, 1000)
   with pytest.raises(UserError, match=r'val_00000009\.JPEG in .*val\.tar is cut off'):
     test[8]
+
+
+def test_a_damage_that_looks_like_the_end_is_none(tmp_path):
+  """tarfile takes a header that it cannot read for the end of the archive."""
+  inner = ilsvrc_copies.archive([(f'{i}.JPEG', bytes(700)) for i in range(3)])
+  whole = ilsvrc_copies.archive([('n01440764.tar', inner), ('n01443537.tar', inner)])
+  second_inside = 512 + 512 + 1024  # after the outer header, the first inner one, and its content in whole blocks
+  second_outside = 512 + len(inner)
+  damaged = lambda place: whole[:place] + b'x' * 512 + whole[place + 512:]
+  nothing = ilsvrc_copies.archive([('n01440764.tar', b'x' * 2048), ('n01443537.tar', inner)])
+  for content in (damaged(second_inside), damaged(second_outside), whole[:second_outside], whole[:second_inside],
+                  whole[:second_outside + 100], nothing):
+    (tmp_path / ilsvrc.TRAIN_ARCHIVE).write_bytes(content)
+    with pytest.raises(UserError, match='is not a tar archive that can be read in place, or cut off'):
+      imagenet.load(str(tmp_path))
+  (tmp_path / ilsvrc.TRAIN_ARCHIVE).write_bytes(whole)
+  train = ilsvrc._train(tmp_path, {'n01440764': 0, 'n01443537': 1})
+  assert [label for _, label in examples(train)] == [0] * 3 + [1] * 3
+
+
+def test_label_files_as_windows_writes_them(copy):
+  data_dir = copy('flat and val.txt')
+  text = (data_dir / 'val.txt').read_text()
+  (data_dir / 'val.txt').write_bytes(b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode())
+  assert len(imagenet.load(str(data_dir)).test) == len(VALIDATION)
+  (data_dir / 'val.txt').write_text('image label\n' + text)
+  assert len(imagenet.load(str(data_dir)).test) == len(VALIDATION)
+  (data_dir / 'val.txt').write_text('ILSVRC2012_val_00000001.JPEG\n' + text)
+  with pytest.raises(UserError, match='line 1: '):
+    imagenet.load(str(data_dir))

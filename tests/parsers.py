@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 from PIL import Image
 
-from tests import cifar10_copies, imagenet_copies
+from tests import cifar10_copies, ilsvrc_copies, imagenet_copies
 from tests.mutations import (
   WORDS,
   byte_edits,
@@ -710,6 +710,43 @@ def caches(given, place):
     assert _same(cifar10.load(str(data)), arrays)
 
 
+def cifar10_parquet(given, place):
+  """Images and labels that fit each other; the PNGs have checksums, the labels have not."""
+  which, edits = given
+  folder = shutil.copytree(_cifar10('parquet')[0], place / 'data')
+  file = sorted(folder.rglob('*.parquet'))[which]
+  file.write_bytes(edited(file.read_bytes(), edits))
+  _load_cifar10(folder)
+
+
+@functools.cache
+def _ilsvrc(form):
+  """The directory of a small ImageNet as image-net.org has it, in `templates()`."""
+  train = imagenet_copies.examples(0, 5)
+  validation = [(f'ILSVRC2012_val_{i:08d}.JPEG', content, label)
+                for i, (_, content, label) in enumerate(imagenet_copies.examples(10, 4), 1)]
+  return ilsvrc_copies.write(templates() / form.replace(' ', '_'), form, train, validation)
+
+
+def imagenet_files(given, place):
+  """Every example has bytes and one of the 1000 labels, whatever was damaged of what says where and what they are."""
+  (form, name), edits = given
+  folder = shutil.copytree(_ilsvrc(form), place / 'data')
+  file, = folder.rglob(name)
+  file.write_bytes(edited(file.read_bytes(), edits))
+  with mock.patch.dict(os.environ, {'ZEROINIT_CACHE': str(place / 'cache')}):
+    dataset = imagenet.load(str(folder))
+    for split in (dataset.train, dataset.test):
+      for content, label in (split[i] for i in range(len(split))):
+        assert isinstance(content, bytes) and 0 <= label < 1000
+
+
+places = st.sampled_from((('flat and val.txt', 'val.txt'), ('Kaggle', 'LOC_val_solution.csv'),
+                          ('flat and devkit', 'meta.mat'), ('flat and devkit', '*_ground_truth.txt'),
+                          ('archives', 'ILSVRC2012_img_train.tar'), ('archives', 'ILSVRC2012_img_val.tar'),
+                          ('archives', '*.tar.gz')))
+
+
 FORMS = (('jpeg', 'RGB'), ('jpeg', 'L'), ('jpeg', 'CMYK'), ('png', 'RGB'), ('png', 'RGBA'), ('png', 'P'), ('png', '1'),
          ('png', 'I;16'), ('gif', 'P'), ('bmp', 'RGB'), ('tiff', 'RGB'), ('webp', 'RGB'), ('ppm', 'RGB'), ('png', 'LA'))
 SIZES = st.one_of(st.sampled_from(((1, 1), (1, 300), (300, 1), (2, 2), (40, 50), (1, 5000))),
@@ -768,6 +805,8 @@ PARSERS = (
     Parser('CIFAR-10 pickles', cifar10_pickle, programs, 0.02),
     Parser('CIFAR-10 of TFDS, records', tfds_records, record_edits, 0.05),
     Parser('CIFAR-10 of TFDS, metadata', tfds_metadata, metadata_edits, 0.05),
+    Parser('CIFAR-10 Parquet', cifar10_parquet, st.tuples(st.integers(0, 1), byte_edits), 0.05),
+    Parser('ImageNet files', imagenet_files, st.tuples(places, byte_edits), 0.05),
     Parser('ImageNet records', imagenet_records, record_edits, 0.02),
     Parser('ImageNet metadata', imagenet_metadata, metadata_edits, 0.02),
     Parser('caches of data', caches, st.tuples(st.integers(0, 3), byte_edits), 0.05),

@@ -8,6 +8,7 @@ import pytest
 from configs import digits
 from zeroinit.runs.train import train
 from zeroinit.system import environment, settings
+from zeroinit.system.errors import UserError
 from zeroinit.training.config import compared_fields
 
 OTHER = {
@@ -20,7 +21,7 @@ OTHER = {
 FREE = {  # what neither changes a number nor may stop a run
     'jax_numpy_rank_promotion': ['raise', 'warn'], 'jax_transfer_guard': ['disallow'], 'jax_enable_checks': [True],
     'jax_check_tracer_leaks': [True], 'jax_legacy_prng_key': ['error'], 'jax_debug_nans': [True],
-    'jax_debug_key_reuse': [False], 'jax_log_compiles': [True], 'jax_softmax_custom_jvp': [True, False],
+    'jax_debug_key_reuse': [True], 'jax_log_compiles': [True], 'jax_softmax_custom_jvp': [True, False],
 }
 CASES = [(name, value) for found in (OTHER, FREE) for name, values in found.items() for value in values
          if hasattr(jax.config, name)]
@@ -95,3 +96,10 @@ def test_what_does_not_count_but_may_change_last_bits_is_in_the_record(configure
   train(toy(), tmp_path / 'run')
   assert ('begun with XLA_FLAGS=--xla_dump_max_hlo_modules=1 jax_optimization_level=O1, going on with '
           'jax_optimization_level=O1: the last bits may differ') in ''.join(capsys.readouterr())
+
+
+def test_inside_a_with_block_of_jax_it_says_that_it_cannot(tmp_path):
+  for block in (jax.enable_x64(True), jax.default_matmul_precision('highest')):
+    with block, pytest.raises(UserError, match='in a `with` block of jax that sets jax_'):
+      train(toy(), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()

@@ -3,7 +3,7 @@
 `load` gives a `Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. The file says
 NUM_CLASSES; TRAIN_EXAMPLES, how many there are when it is complete; IMAGE_SIZE, the height and width of every image, or
 None where it can be chosen; CHANNELS; CROPS, the values of `config.crop` that it knows; and MEAN and STD of each
-channel, in units of the stored uint8. `reading` is what those share that stream from disk.
+channel, in units of the stored uint8. `reading` has the forms in which they lie on disk.
 
 May import system; knows nothing of who trains on it.
 """

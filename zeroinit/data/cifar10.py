@@ -273,6 +273,8 @@ def _checked(arrays, path):
       raise UserError(f'there are {len(images):,} {split} images and {len(labels):,} labels in {path}')
     if labels.min() < 0 or labels.max() >= NUM_CLASSES:
       raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to 9')
+    if len(images) > examples:
+      raise UserError(f'{path} has {len(images):,} {split} images, and CIFAR-10 {examples:,}: it is another data set')
     if len(images) != examples:
       title = f'{dataset.title}, {len(images):,} of {examples:,} {split} images'
       dataset = dataclasses.replace(dataset, title=title, complete=False)

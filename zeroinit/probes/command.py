@@ -10,7 +10,7 @@ from zeroinit import command_line
 from zeroinit.probes import layers, texts
 from zeroinit.runs import run_directory
 from zeroinit.runs.progress import Progress
-from zeroinit.system import objects
+from zeroinit.system import objects, settings
 from zeroinit.system.errors import UserError, first_line
 from zeroinit.training import config_files
 from zeroinit.training.config import check, method_label
@@ -55,7 +55,8 @@ def run(main):
   """`command_line.run`, which also knows what to do where a probe needs more memory than there is."""
   def guarded(argv):
     try:
-      main(argv)
+      with settings.stated(_matmul_precision()):
+        main(argv)
     except (RuntimeError, MemoryError) as error:
       if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
         raise
@@ -66,6 +67,17 @@ def run(main):
     for flag in defined if module.startswith('zeroinit.probes.') else ():
       FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # so that --help shows it
   command_line.run(guarded)
+
+
+def _matmul_precision():
+  """That of the configs that are measured. Raises UserError where they differ, since it is set for all at once."""
+  configs = [FLAGS.config] if 'config' in FLAGS and FLAGS['config'].present else []
+  runs = (FLAGS.checkpoint if 'checkpoint' in FLAGS else None) or ()
+  configs += [run_directory.read_config(run_directory.Run(directory).workdir / 'config.json') for directory in runs]
+  found = {config.get('matmul_precision', 'default') for config in configs} or {'default'}
+  if len(found) > 1:
+    raise UserError(f'the networks differ in matmul_precision ({", ".join(sorted(found))}): measure them one by one')
+  return found.pop()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

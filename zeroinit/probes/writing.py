@@ -53,7 +53,8 @@ def settings(configs, nets):
             'seed', 'dtype')
   return {**{name: once(config[name] for config in configs) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
-          'kernel_init': once(net.kernel_init for net in nets)}
+          'kernel_init': once(net.kernel_init for net in nets),
+          'matmul_precision': once(config.matmul_precision for config in configs)}
 
 
 def write(probe, title, notes, records, figure, caption, **settings):

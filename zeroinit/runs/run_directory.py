@@ -97,6 +97,8 @@ class Run:
     here = {'threads': environment.threads(), 'settings': environment.settings()}
     if path.exists():
       saved = json_files.read(path)
+      if not isinstance(saved.get('settings', {}), dict):
+        raise json_files.damaged(path, 'its settings are no names and values')
       if saved.get('data') != data:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
       return {name: saved[name] for name in here if name in saved}

@@ -300,9 +300,8 @@ class _Profile:
 def _changed(begun):
   """Lines about what is another now than when the run was begun. begun: see `Run.begin`."""
   here = {'threads': environment.threads(), 'settings': environment.settings()}
-  for name, words in (('threads', lambda threads: f'{threads} CPU threads'),
-                      ('settings', lambda found: ' '.join(f'{name}={value}' for name, value in found.items())
-                       or 'no settings')):
+  listed = lambda found: ' '.join(f'{name}={value}' for name, value in found.items()) or 'no settings'
+  for name, words in (('threads', lambda threads: f'{threads} CPU threads'), ('settings', listed)):
     if begun.get(name, here[name]) != here[name]:
       yield f'begun with {words(begun[name])}, going on with {words(here[name])}: the last bits may differ'
 

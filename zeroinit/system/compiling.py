@@ -5,6 +5,7 @@ import ctypes
 import functools
 import gc
 import os
+import pathlib
 import re
 
 import jax
@@ -72,7 +73,11 @@ def _options(deterministic):
   one_thread = environment.threads() <= jax.local_device_count()  # at most, for each device, as in a study's worker
   ynnpack = one_thread and jaxlib.version.__version_info__ < (0, 11)
   options = LEVEL | EMITTERS | (YNNPACK_CONVOLUTIONS if ynnpack else EIGEN_CONVOLUTIONS)
-  options = {name: value for name, value in options.items() if name not in os.environ.get('XLA_FLAGS', '')}
+  flags = os.environ.get('XLA_FLAGS', '')
+  if flags and not flags.lstrip().startswith('-'):  # the name of a file of them
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+      flags = pathlib.Path(flags.strip()).read_text()
+  options = {name: value for name, value in options.items() if name not in flags}
   try:
     jax.jit(lambda: 0, compiler_options=options).lower().compile()
   except jax.errors.JaxRuntimeError:  # of another version

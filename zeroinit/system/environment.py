@@ -12,7 +12,8 @@ import jax
 # defaults. The settings that would make another computation of a config are stated, in `settings`.
 VARIABLES = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 SETTINGS = {'jax_disable_jit': False, 'jax_optimization_level': 'UNKNOWN', 'jax_memory_fitting_level': 'O2',
-            'jax_compiler_enable_remat_pass': True}
+            'jax_compiler_enable_remat_pass': True, 'jax_exec_time_optimization_effort': 0.0,
+            'jax_memory_fitting_effort': 0.0}
 
 
 def of(devices):

@@ -8,6 +8,8 @@ import sys
 
 import jax
 
+from zeroinit.system.errors import UserError
+
 # Of all settings that jax traces or compiles by, those that change what is computed, at jax's own default. A version of
 # jax may lack one.
 STATED = {
@@ -34,6 +36,9 @@ def stated(matmul_precision='default'):
   """While open, the settings are as STATED, whatever they were, but for the precision, one of PRECISIONS.
 
   Says on standard error which of them does not count that was another.
+
+  Raises:
+    UserError: this is inside one of jax's own `with` blocks that sets one of them.
   """
   wanted = {name: value for name, value in STATED.items() if hasattr(jax.config, name)}
   wanted['jax_default_matmul_precision'] = None if matmul_precision == 'default' else matmul_precision
@@ -45,6 +50,10 @@ def stated(matmul_precision='default'):
           f'config means the same everywhere{instead}', file=sys.stderr, flush=True)
   _update(wanted)
   try:
+    held = [name for name, value in wanted.items() if getattr(jax.config, name) != value]
+    if held:
+      raise UserError(f'this runs in a `with` block of jax that sets {", ".join(held)}, and a config means the same '
+                      'everywhere: call it outside of that')
     yield
   finally:
     _update(before)

@@ -5,6 +5,7 @@ What is where is found out once and kept in the cache, until a folder or archive
 
 import contextlib
 import hashlib
+import io
 import os
 import tarfile
 import weakref
@@ -14,6 +15,7 @@ import numpy as np
 from zeroinit.data.reading import cache
 from zeroinit.system.errors import UserError, first_line
 
+FORMAT = 1  # of what is kept: to be raised where the rule of what counts changes
 ENDINGS = ('.jpeg', '.jpg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 
@@ -74,8 +76,7 @@ class Members:
 
 def classes(folder):
   """Names of the folders in one, in the order of their labels: sorted."""
-  with os.scandir(folder) as entries:
-    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
+  return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
 def by_class(folder, known):
@@ -92,7 +93,7 @@ def by_class(folder, known):
   strange = [name for name in there if name not in known]
   if strange:
     raise UserError(f'{folder / strange[0]} is none of the {len(known):,} classes' + _others(strange))
-  key = [str(folder), *(f'{name} {(folder / name).stat().st_mtime_ns}' for name in there)]
+  key = [str(folder), *((name, *_state(folder / name)) for name in there)]
   index = _kept(key, lambda: _walk(folder, there, known))
   return Files(folder, index['names'].tolist(), index['labels'])
 
@@ -110,9 +111,16 @@ def _walk(folder, there, known):
 
 def images_in(folder):
   """Names of the image files in a folder, sorted."""
-  with os.scandir(folder) as entries:
-    return sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS)
-                  and not entry.name.startswith('.'))
+  return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(ENDINGS))
+
+
+def _entries(folder):
+  """What lies in a folder and is not hidden. Raises UserError where it cannot be read."""
+  try:
+    with os.scandir(folder) as entries:
+      return [entry for entry in entries if not entry.name.startswith('.')]
+  except OSError as error:
+    raise UserError(f'{folder} cannot be read: {error.strerror}') from error
 
 
 def members(archive, inner=False):
@@ -122,8 +130,7 @@ def members(archive, inner=False):
 
   Raises UserError where it is none, compressed, or cut off.
   """
-  state = archive.stat()
-  index = _kept([str(archive), str(state.st_size), str(state.st_mtime_ns), str(inner)], lambda: _list(archive, inner))
+  index = _kept([str(archive), inner, *_state(archive)], lambda: _list(archive, inner))
   return index['names'].tolist(), index['places']
 
 
@@ -131,9 +138,9 @@ def _list(archive, inner):
   names, places = [], []
   try:
     with open(archive, 'rb') as file:
-      for name, begin, length in list(_members(file, 0)):
+      for name, begin, length in _members(file, 0, archive.stat().st_size):
         if inner:
-          for below, start, size in _members(file, begin):
+          for below, start, size in _members(file, begin, length):
             names.append(f'{os.path.splitext(name)[0]}/{below}')
             places.append((start, size))
         else:
@@ -145,18 +152,57 @@ def _list(archive, inner):
   return {'names': np.array(names), 'places': np.array(places, np.int64).reshape(-1, 2)}
 
 
-def _members(file, offset):
-  """(name, where it begins in the file, length) of the members of the archive that begins at an offset."""
-  file.seek(offset)
-  with tarfile.open(fileobj=file, mode='r:') as opened:
-    for member in opened:
-      if member.isfile():
-        yield os.path.basename(member.name), member.offset_data, member.size
+def _members(file, begin, length):
+  """[(name, where it begins in the file, length)] of the members of the archive that is so long and begins there.
+
+  tarfile takes a damaged header for the end, so it is looked at whether the end is one: a block of zeros.
+  """
+  part = _Part(file, begin, length)
+  with tarfile.open(fileobj=part, mode='r:') as opened:
+    found = [(os.path.basename(member.name), begin + member.offset_data, member.size)
+             for member in opened if member.isfile()]
+    part.seek(opened.offset)
+    if part.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+      raise tarfile.ReadError(f'it ends, or is damaged, after {len(found):,} members')
+  return found
+
+
+class _Part(io.RawIOBase):
+  """A part of a file, as a file of its own."""
+
+  def __init__(self, file, begin, length):
+    self._file, self._begin, self._length, self._place = file, begin, length, 0
+
+  def readable(self):
+    return True
+
+  def seekable(self):
+    return True
+
+  def tell(self):
+    return self._place
+
+  def seek(self, offset, whence=os.SEEK_SET):
+    self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
+    return self._place
+
+  def readinto(self, buffer):
+    self._file.seek(self._begin + self._place)
+    content = self._file.read(max(0, min(len(buffer), self._length - self._place)))
+    buffer[:len(content)] = content
+    self._place += len(content)
+    return len(content)
+
+
+def _state(path):
+  """What tells that a file, or what lies in a folder, has changed: ctime is none that copying restores."""
+  state = path.stat()
+  return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _kept(key, make):
   """{name: array} from the cache; made, and kept there, where it is not in it."""
-  path = cache.directory() / f'index-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz'
+  path = cache.directory() / f'index-{hashlib.sha256(repr((FORMAT, key)).encode()).hexdigest()[:16]}.npz'
   with contextlib.suppress(Exception):  # not there yet, or damaged
     with np.load(path) as arrays:
       return {name: arrays[name] for name in arrays.files}

@@ -94,14 +94,14 @@ def _labels_of(names, where, base, known):
 
 def _read_labels(where, base, known):
   """(file, {name of an image without its ending: label}) of the first file that says them."""
-  near = [where, base, *list(base.parents)[:3]] if where.is_dir() else [base, *list(base.parents)[:3]]
-  for folder in near:
+  above = base.parents[:3] if base.parts[-3:] == ('ILSVRC', 'Data', 'CLS-LOC') else ()
+  for folder in (*([where] if where.is_dir() else ()), base, *above):
     for name in LABELS:
       if (folder / name).is_file():
         return folder / name, _from_lines(folder / name, known)
     for devkit in (folder / DEVKIT / 'data', folder / DEVKIT, folder / 'data', folder):
       if (devkit / TRUTH).is_file() and (devkit / META).is_file():
-        return devkit / TRUTH, _from_devkit(devkit / TRUTH, (devkit / META).read_bytes(), (devkit / TRUTH).read_text(),
+        return devkit / TRUTH, _from_devkit(devkit / TRUTH, (devkit / META).read_bytes(), (devkit / TRUTH).read_bytes(),
                                             known)
     archive = folder / f'{DEVKIT}.tar.gz'
     if archive.is_file():
@@ -116,7 +116,7 @@ def _from_lines(file, known):
   label.
   """
   labels = {}
-  for number, line in enumerate(file.read_text(errors='replace').splitlines()):
+  for number, line in enumerate(file.read_text('utf-8-sig', errors='replace').splitlines()):
     words = re.split(r'[,\s]+', line.strip())
     if words == ['']:
       continue
@@ -125,21 +125,21 @@ def _from_lines(file, known):
       label = int(words[1])
     if label is not None:
       labels[_stem(words[0])] = label
-    elif number:
+    elif number or re.search(r'\d', words[0]):
       raise UserError(f'{file}, line {number + 1}: {line[:60]!r} is not the name of an image and its class, a synset '
                       'such as n01440764 or a number from 0 to 999')
   return labels
 
 
 def _from_devkit(file, meta, truth, known):
-  """Of the devkit, whose classes have numbers of their own. meta: bytes of META; truth: text of TRUTH."""
+  """Of the devkit, whose classes have numbers of their own. meta, truth: the bytes of META and TRUTH."""
   import scipy.io  # half a second to import
 
   try:
     synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)['synsets']
     label_of = {int(number): known[synset] for number, synset in zip(synsets['ILSVRC2012_ID'], synsets['WNID'],
                                                                      strict=True) if synset in known}
-    return {f'ILSVRC2012_val_{i:08d}': label_of[int(number)] for i, number in enumerate(truth.split(), 1)}
+    return {f'ILSVRC2012_val_{i:08d}': label_of[int(number)] for i, number in enumerate(truth.decode().split(), 1)}
   except Exception as error:  # a damaged MATLAB file raises nearly anything
     raise UserError(f'the devkit of {file} cannot be read: {type(error).__name__}: {first_line(error)}') from error
 
@@ -153,7 +153,7 @@ def _members_of(archive):
         name = os.path.basename(member.name)
         if name in (META, TRUTH) and member.isfile():
           found[name] = opened.extractfile(member).read()
-    return found[META], found[TRUTH].decode()
+    return found[META], found[TRUTH]
   except Exception as error:  # each compression has its own kinds
     raise UserError(f'{archive} is not the devkit, or damaged: {type(error).__name__}: {first_line(error)}') from error
 

@@ -4,6 +4,8 @@ A split is one file or many, `train-00000-of-00002.parquet` or `train/0000.parqu
 below it, as a download of the whole repository leaves it.
 """
 
+import os
+import pathlib
 import re
 
 import numpy as np
@@ -12,28 +14,53 @@ from zeroinit.data.reading import images
 from zeroinit.system.errors import UserError, first_line
 
 DEEP = 5  # folders: hub/datasets--NAME/snapshots/REVISION/plain_text/train
+MOST = 300  # folders at one depth; a tree that has more is another data set's
 IMAGE, LABEL = ('image', 'img', 'images'), ('label', 'labels', 'fine_label')  # columns
 
 
 def find(root, names):
-  """{split: its files, in order} below a folder; empty where a split has none.
+  """{split: its files, in order} in a folder or, at the smallest depth, below it; empty where there are none.
 
   Args:
     root: pathlib.Path of a folder.
-    names: {split: what its files or their folder may be called}.
+    names: {split: what its files, or the folder around them, may be called, the preferred name first}.
+
+  Raises:
+    UserError: two folders have all splits.
   """
-  below = ['*/' * depth + '*.parquet' for depth in range(DEEP + 1)]
-  for pattern in below:  # the nearest first
-    folders = {}
-    for file in sorted(root.glob(pattern)):
-      for split, called in names.items():
-        inside = file.parent.name in called
-        if inside or re.split(r'[-_.]', file.name)[0] in called:
-          folders.setdefault(file.parent.parent if inside else file.parent, {}).setdefault(split, []).append(file)
-    whole = [found for found in folders.values() if found.keys() == names.keys()]
+  level = [root]
+  for _ in range(DEEP + 1):
+    found, below = {}, []
+    for folder in level:
+      for entry in _entries(folder):
+        if entry.is_dir():
+          below.append(pathlib.Path(entry.path))
+        elif entry.name.endswith('.parquet'):
+          inside = any(folder.name in called for called in names.values())
+          name = folder.name if inside else re.split(r'[-_.]', entry.name)[0]
+          place = found.setdefault(folder.parent if inside else folder, {})
+          place.setdefault(name, []).append(pathlib.Path(entry.path))
+    whole = {folder: there for folder, there in found.items()
+             if all(any(name in there for name in called) for called in names.values())}
+    if len(whole) > 1:
+      raise UserError(f'there are Parquet files of {" and of ".join(names)} in {" and in ".join(map(str, whole))}: '
+                      'name one of these folders')
     if whole:
-      return max(whole, key=lambda found: max(file.stat().st_mtime for files in found.values() for file in files))
+      there, = whole.values()
+      return {split: there[next(name for name in called if name in there)] for split, called in names.items()}
+    level = below if len(below) <= MOST else []
   return {}
+
+
+def _entries(folder):
+  """What lies in a folder, but for hidden files, by name, and by number where a name has one."""
+  try:
+    with os.scandir(folder) as entries:
+      there = [entry for entry in entries if not entry.name.startswith('.')]
+  except OSError:
+    return []
+  return sorted(there, key=lambda entry: [(part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+                                          for part in re.split(r'(\d+)', entry.name)])
 
 
 def read(files):
@@ -58,6 +85,9 @@ def read(files):
       lossy = lossy or content[:2] == b'\xff\xd8'
   if not pixels:
     raise UserError(f'{files[0]} and its like hold no images')
+  strange = [label for label in labels if not 0 <= label < 2**31]
+  if strange:
+    raise UserError(f'{files[0]} or its like has the label {strange[0]}')
   return np.stack(pixels), np.array(labels, np.int32), lossy
 
 
@@ -74,7 +104,9 @@ def _rows(file):
         contents, numbers = batch.column(image), batch.column(label)
         if pyarrow.types.is_struct(contents.type):
           contents = contents.field('bytes')
-        if not pyarrow.types.is_binary(contents.type) or not pyarrow.types.is_integer(numbers.type):
+        are_bytes = any(test(contents.type) for test in (
+            pyarrow.types.is_binary, pyarrow.types.is_large_binary, pyarrow.types.is_binary_view))
+        if not are_bytes or not pyarrow.types.is_integer(numbers.type):
           raise UserError(f'{file} has {contents.type} for {image} and {numbers.type} for {label}; there must be '
                           'encoded images, as bytes, and whole numbers')
         if contents.null_count or numbers.null_count:
