@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from functools import partial
 
 import command
@@ -259,7 +260,7 @@ def test_a_run_is_loaded_where_its_file_is_gone(file, tmp_path):
 def test_a_run_does_not_go_on_with_another_version(file, tmp_path):
   config = config_files.load_config(str(file), {})
   run = run_directory.Run(tmp_path / 'run')
-  run.begin(config, 'data')
+  run.begin(config, types.SimpleNamespace(title='data', order=''))
   run.compare(config)
   file.write_text(FILE.replace('num_groups=4', 'num_groups=8'))
   with pytest.raises(UserError, match=r'mine.py has changed since .*run/mine.py was copied from it'):
@@ -307,7 +308,7 @@ def test_files_that_a_row_names_by_path_go_with_a_study(file, tmp_path):
 
 
 IN_A_BUCKET = """
-import os, sys
+import os, sys, types
 from zeroinit.runs import run_directory
 from zeroinit.studies import cells, manifest, sweeps
 from zeroinit.training import config_files
@@ -316,7 +317,7 @@ file = sys.argv[1]
 study = manifest.begin('gs://bucket/study', 'mine', '', sweeps.expand(sweeps.own_study(file)[0]))
 config = study.cells[0].load_config()
 mine = method_of(config)
-run_directory.Run('gs://bucket/run').begin(config, 'data')
+run_directory.Run('gs://bucket/run').begin(config, types.SimpleNamespace(title='data', order=''))
 os.remove(file)
 there = manifest.load_study('gs://bucket/study')
 assert method_of(there.cells[0].load_config(there.files)) == mine

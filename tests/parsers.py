@@ -346,7 +346,7 @@ def config_json(edits, place):
   (place / 'config.json').write_bytes(edited_json(saved, edits))
   config = run_directory.read_config(place / 'config.json')
   assert_trainable(config)
-  run_directory.Run(place).begin(before, 'x')
+  run_directory.Run(place).begin(before, types.SimpleNamespace(title='x', order=''))
   with contextlib.suppress(UserError):
     run_directory.Run(place).compare(before)
     assert compared_fields(config.to_dict()) == compared_fields(before.to_dict())

@@ -1,12 +1,16 @@
 """What a shell or a notebook has set of JAX changes no number, or is in the record."""
 
+import dataclasses
 import json
 
 import jax
 import pytest
 
 from configs import digits
+from zeroinit.data import digits as digits_data
+from zeroinit.runs.run_directory import Run
 from zeroinit.runs.train import train
+from zeroinit.studies import sweeps
 from zeroinit.system import environment, settings
 from zeroinit.system.errors import UserError
 from zeroinit.training.config import compared_fields
@@ -103,3 +107,26 @@ def test_inside_a_with_block_of_jax_it_says_that_it_cannot(tmp_path):
     with block, pytest.raises(UserError, match='in a `with` block of jax that sets jax_'):
       train(toy(), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_the_images_in_another_order_are_not_gone_on_with(tmp_path):
+  config, data = toy(), digits_data.load()
+  Run(tmp_path / 'run').begin(config, data)
+  turned = dataclasses.replace(data, train_images=data.train_images[::-1], train_labels=data.train_labels[::-1])
+  with pytest.raises(UserError, match='a copy of scikit-learn digits in another order'):
+    Run(tmp_path / 'run').begin(config, turned)
+  saved = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  del saved['order'], saved['settings'], saved['matmul_precision']  # as before there were any
+  (tmp_path / 'run' / 'config.json').write_text(json.dumps(saved))
+  assert set(Run(tmp_path / 'run').begin(config, turned)) == {'threads'}
+  Run(tmp_path / 'run').compare(config)
+
+
+def test_a_field_that_was_added_leaves_identities_as_they_were():
+  """Of `zeroinit study digits`, as its manifests have them since 0.2.0 was begun."""
+  pairs = list(sweeps.named_study('digits')[0])
+  first = sweeps.expand(pairs)[0]
+  assert first.identity == 'none_WRN-16-1_b64_r0.0625_s0_94e51243'
+  (_, overrides), = pairs[:1]
+  other = sweeps.expand([('digits:none', overrides | {'matmul_precision': 'highest'})])[0]
+  assert other.identity != first.identity

@@ -9,6 +9,7 @@ May import system; knows nothing of who trains on it.
 """
 
 import dataclasses
+import hashlib
 import importlib
 import pkgutil
 from typing import Protocol
@@ -35,6 +36,11 @@ class Dataset:
   test_images: np.ndarray
   test_labels: np.ndarray
   complete: bool = True
+
+  @property
+  def order(self):
+    """What tells copies apart that hold the same images in another order, which makes other batches."""
+    return hashlib.sha256(self.train_labels.tobytes()).hexdigest()[:16]
 
   @property
   def train_examples(self):
@@ -65,12 +71,14 @@ class StreamedDataset:
     title: what to print beside any number that comes from it.
     train, test: each a Split.
     complete: whether these are all images that the data set has.
+    order: see `Dataset.order`.
   """
 
   title: str
   train: Split
   test: Split
   complete: bool = True
+  order: str = ''
 
   @property
   def train_examples(self):

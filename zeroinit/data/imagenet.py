@@ -46,7 +46,8 @@ def load(data_dir=''):
   splits = _of_tfds(path) if is_tfds else ilsvrc.splits(path)
   parts = [f'{len(split):,} of {whole:,} {name} images'
            for (name, whole), split in zip(SPLITS.items(), splits, strict=True) if len(split) != whole]
-  return StreamedDataset(', '.join(['ImageNet', *parts]), *splits, complete=not parts)
+  return StreamedDataset(', '.join(['ImageNet', *parts]), *splits, complete=not parts,
+                         order='TFDS' if is_tfds else ilsvrc.ORDER)
 
 
 def _of_tfds(path):

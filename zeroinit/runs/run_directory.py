@@ -20,7 +20,7 @@ from zeroinit.system.errors import UserError, first_line
 from zeroinit.training.config import base_config, check, compared_fields, described, method_of
 from zeroinit.training.recipe import network
 
-BESIDE_CONFIG = ('data', 'threads', 'settings')  # what config.json holds and a config does not
+BESIDE_CONFIG = ('data', 'order', 'threads', 'settings')  # what config.json holds and a config does not
 
 
 class Run:
@@ -82,10 +82,10 @@ class Run:
                         f'(there -> here): {"; ".join(differences)}')
       own.need_same_code(method_of(config).code, self.workdir)
 
-  def begin(self, config, data):
+  def begin(self, config, dataset):
     """Makes the directory and writes config.json, unless an earlier attempt has.
 
-    data: title of the data set, which must stay what it was, wherever the files are now.
+    dataset: whose title and order must stay what they were, wherever the files are now.
 
     Returns:
       {'threads', 'settings'} with which the run was begun, see `environment`; without those that it does not say.
@@ -99,14 +99,18 @@ class Run:
       saved = json_files.read(path)
       if not isinstance(saved.get('settings', {}), dict):
         raise json_files.damaged(path, 'its settings are no names and values')
-      if saved.get('data') != data:
-        raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {data}; use another --workdir')
+      if saved.get('data') != dataset.title:
+        raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {dataset.title}; use another '
+                        '--workdir')
+      if saved.get('order', dataset.order) != dataset.order:
+        raise UserError(f'{self.workdir} was begun with a copy of {dataset.title} in another order, as TFDS has it or '
+                        'the archives; give that as data_dir, or use another --workdir')
       return {name: saved[name] for name in here if name in saved}
     objects.make_directory(self.workdir)
     if processes.is_first():
       for name, text in method_of(config).code:
         objects.replace(self.workdir / name, text)
-      json_files.write(path, {'data': data, **here, **described(config)})
+      json_files.write(path, {'data': dataset.title, 'order': dataset.order, **here, **described(config)})
     return here
 
   def save(self, step, state, still_held=lambda: None):

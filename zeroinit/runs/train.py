@@ -66,7 +66,7 @@ def _train(config, run, overrides, evaluated):
   run.compare(config)
   if not processes.agree(bool(run.result)):
     training = _Training(config, run, evaluated)  # before anything is written, since a config may still be found wrong
-    processes.need_alike(training.dataset.title, 'copies of the data')
+    processes.need_alike([training.dataset.title, training.dataset.order], 'copies of the data')
     with locks.lock(run.workdir) as still_held:
       run.take_over()
       if not processes.agree(bool(run.result)):
@@ -101,7 +101,7 @@ class _Training:
     stop_signals: list to which signals add their number; still_held: see `locks.lock`.
     """
     self.stop_signals, self.still_held = stop_signals, still_held
-    begun = self.run.begin(self.config, self.dataset.title)
+    begun = self.run.begin(self.config, self.dataset)
     with contextlib.ExitStack() as self.closing:
       self.progress = self.closing.enter_context(Progress(self.schedule.steps, self.schedule.steps_per_epoch))
       for line in _changed(begun):

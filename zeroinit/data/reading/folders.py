@@ -124,7 +124,7 @@ def _entries(folder):
 
 
 def members(archive, inner=False):
-  """What a tar archive has in it, in its order: names, and int64 [n, 2], where each begins and how long it is.
+  """What a tar archive has in it, by name: names, and int64 [n, 2], where each begins and how long it is.
 
   inner: whether its members are archives themselves, and those in them are meant, called ARCHIVE/NAME.
 
@@ -149,7 +149,8 @@ def _list(archive, inner):
   except (tarfile.TarError, OSError, EOFError) as error:
     raise UserError(f'{archive} is not a tar archive that can be read in place, or cut off: {first_line(error)}'
                     ) from error
-  return {'names': np.array(names), 'places': np.array(places, np.int64).reshape(-1, 2)}
+  order = np.argsort(np.array(names))  # as in folders, whatever the archive's
+  return {'names': np.array(names)[order], 'places': np.array(places, np.int64).reshape(-1, 2)[order]}
 
 
 def _members(file, begin, length):

@@ -21,6 +21,7 @@ TRAIN_ARCHIVE, VALIDATION_ARCHIVE = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_
 VALIDATION = ('val', 'validation')
 LABELS = ('LOC_val_solution.csv', 'val.txt', 'val_labels.txt', 'validation_labels.txt')
 DEVKIT = 'ILSVRC2012_devkit_t12'
+ORDER = 'by class and name'
 TRUTH, META = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat'
 
 
