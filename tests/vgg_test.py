@@ -54,8 +54,10 @@ def test_its_logits_are_those_of_the_layers_one_by_one():
   for i in range(1, 14):
     kernel, bias = params[f'conv{i}']['kernel'], params[f'conv{i}']['bias']
     x = jnp.maximum(jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME',
-                                                 dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + bias, 0)
+                                                 dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+                    + bias.reshape(1, 1, 1, -1), 0)
     if i in (2, 4, 7):  # then a single pixel is left
       x = x.reshape(2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).max((2, 4))
-  logits = x.mean((1, 2)) @ params['classifier']['kernel'] + params['classifier']['bias']
+  classifier = params['classifier']
+  logits = x.mean((1, 2)) @ classifier['kernel'] + classifier['bias'][None]
   np.testing.assert_allclose(net.apply(variables, images, train=False), logits, rtol=1e-4, atol=1e-5)
