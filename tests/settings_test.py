@@ -27,8 +27,9 @@ FREE = {  # what neither changes a number nor may stop a run
     'jax_check_tracer_leaks': [True], 'jax_legacy_prng_key': ['error'], 'jax_debug_nans': [True],
     'jax_debug_key_reuse': [True], 'jax_log_compiles': [True], 'jax_softmax_custom_jvp': [True, False],
 }
-CASES = [(name, value) for found in (OTHER, FREE) for name, values in found.items() for value in values
-         if hasattr(jax.config, name)]
+OFTEN_SET = ('jax_default_prng_impl', 'jax_enable_x64', 'jax_default_matmul_precision', 'jax_transfer_guard')
+CASES = [pytest.param(name, value, marks=() if name in OFTEN_SET else pytest.mark.slow)
+         for found in (OTHER, FREE) for name, values in found.items() for value in values if hasattr(jax.config, name)]
 
 
 def toy(method='zeroinit', **fields):
