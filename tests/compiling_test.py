@@ -49,8 +49,11 @@ def test_one_thread_has_other_convolutions_where_they_are_faster(threads, compil
       compiling.YNNPACK_CONVOLUTIONS if ynnpack else compiling.EIGEN_CONVOLUTIONS)
 
 
-def test_what_xla_flags_set_is_left_to_them(compiled_for, monkeypatch):
-  monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=true')
+@pytest.mark.parametrize('in_a_file', [False, True])
+def test_what_xla_flags_set_is_left_to_them(in_a_file, compiled_for, monkeypatch, tmp_path):
+  flags = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=true'
+  (tmp_path / 'flags').write_text(flags)
+  monkeypatch.setenv('XLA_FLAGS', str(tmp_path / 'flags') if in_a_file else flags)
   *_, options = compiled_for('cpu', Recipe(False))
   assert set(options) == {'xla_cpu_experimental_ynn_fusion_type'}
 

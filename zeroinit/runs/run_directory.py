@@ -88,13 +88,13 @@ class Run:
     dataset: whose title and order must stay what they were, wherever the files are now.
 
     Returns:
-      {'threads', 'settings'} with which the run was begun, see `environment`; without those that it does not say.
+      `environment.changing` when the run was begun, without what its config.json does not say.
 
     Raises:
       UserError: the run was begun with another copy of the data, or the directory cannot be made.
     """
     path = self.workdir / 'config.json'
-    here = {'threads': environment.threads(), 'settings': environment.settings()}
+    here = environment.changing()
     if path.exists():
       saved = json_files.read(path)
       if not isinstance(saved.get('settings', {}), dict):

@@ -299,7 +299,7 @@ class _Profile:
 
 def _changed(begun):
   """Lines about what is another now than when the run was begun. begun: see `Run.begin`."""
-  here = {'threads': environment.threads(), 'settings': environment.settings()}
+  here = environment.changing()
   listed = lambda found: ' '.join(f'{name}={value}' for name, value in found.items()) or 'no settings'
   for name, words in (('threads', lambda threads: f'{threads} CPU threads'), ('settings', listed)):
     if begun.get(name, here[name]) != here[name]:

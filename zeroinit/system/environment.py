@@ -20,8 +20,13 @@ def of(devices):
   """What else a number may depend on: devices used, CPU threads, settings, versions, and the code's revision."""
   names = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   versions = {'python': platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-  return {'device': f'{len(devices)} x {devices[0].device_kind}', 'threads': threads(),
-          'settings': settings(), 'versions': versions, 'git_revision': git_revision()}
+  return {'device': f'{len(devices)} x {devices[0].device_kind}', **changing(), 'versions': versions,
+          'git_revision': git_revision()}
+
+
+def changing():
+  """What may change while a run is stopped, and its last bits with it: {'threads', 'settings'}."""
+  return {'threads': threads(), 'settings': settings()}
 
 
 def settings():

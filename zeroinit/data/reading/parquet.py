@@ -10,7 +10,6 @@ import re
 
 import numpy as np
 
-from zeroinit.data.reading import images
 from zeroinit.system.errors import UserError, first_line
 
 DEEP = 5  # folders: hub/datasets--NAME/snapshots/REVISION/plain_text/train
@@ -70,6 +69,8 @@ def read(files):
     UserError: a file is no Parquet file, or damaged; it lacks a column; an image cannot be decoded, or has another size
       than the first.
   """
+  from zeroinit.data.reading import images  # OpenCV, which whoever reads from the cache need not wait for
+
   pixels, labels, lossy = [], [], False
   for file in files:
     for content, label in _rows(file):
