@@ -73,7 +73,8 @@ def _matmul_precision():
   """That of the configs that are measured. Raises UserError where they differ, since it is set for all at once."""
   configs = [FLAGS.config] if 'config' in FLAGS and FLAGS['config'].present else []
   runs = (FLAGS.checkpoint if 'checkpoint' in FLAGS else None) or ()
-  configs += [run_directory.read_config(run_directory.Run(directory).workdir / 'config.json') for directory in runs]
+  paths = [run_directory.Run(directory).workdir / 'config.json' for directory in runs]
+  configs += [run_directory.read_config(path) for path in paths if path.exists()]  # the others are refused by the probe
   found = {config.get('matmul_precision', 'default') for config in configs} or {'default'}
   if len(found) > 1:
     raise UserError(f'the networks differ in matmul_precision ({", ".join(sorted(found))}): measure them one by one')
