@@ -108,7 +108,7 @@ def measure(depth, remat):
 def unrolled_step(net, params, velocity, images, labels):
   """One update of the unrolled network, with nothing in a loop."""
   def loss(params):
-    logits, _ = net.apply({'params': params}, standardize(images, cifar10.MEAN, cifar10.STD), train=True,
+    logits, _ = net.apply({'params': params}, standardize(images, cifar10.INFO.mean, cifar10.INFO.std), train=True,
                           example=jnp.arange(BATCH), mutable=['batch_stats'], rngs={'dropout': jax.random.key(0)})
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return cross_entropy + l2_penalty(params, 5e-4, 'kernels')

@@ -111,7 +111,7 @@ def turn_of_ours(split, workers):
   """The same, for an epoch of the loader in full swing."""
   batches = loader.training_batches(
       split, seed=0, batch_size=BATCH, rows=np.arange(BATCH), size=SIZE.value, crop='random_resized', flip=True,
-      num_classes=imagenet.NUM_CLASSES, workers=workers)
+      num_classes=imagenet.INFO.num_classes, workers=workers)
   take_an_epoch = lambda: [next(batches) for _ in range(EXAMPLES // BATCH)] and None
   take_an_epoch()
   result = speed(take_an_epoch)

@@ -9,7 +9,7 @@ from absl import flags
 
 from benchmarks import record
 from zeroinit import command_line, load_config
-from zeroinit.data.imagenet import TRAIN_EXAMPLES
+from zeroinit.data.imagenet import INFO
 from zeroinit.training import step, stream
 from zeroinit.training.recipe import make_recipe
 
@@ -22,7 +22,7 @@ def measure(method, batch_size, remat):
   """Bytes that the program keeps beside its arguments, and those of the arguments: state and batch."""
   config = load_config(f'imagenet:{method},v2')
   config.batch_size, config.remat = batch_size, remat
-  recipe = make_recipe(config, TRAIN_EXAMPLES, jax.devices()[:1])
+  recipe = make_recipe(config, INFO.train_examples, jax.devices()[:1])
   state = step.init_state(recipe, 0.1, 0)
   parts = (config.micro_batches, batch_size // config.micro_batches)
   number = jax.ShapeDtypeStruct(parts, jnp.int32)

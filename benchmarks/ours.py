@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from zeroinit import command_line
-from zeroinit.data.cifar10 import TRAIN_EXAMPLES
+from zeroinit.data.cifar10 import INFO
 from zeroinit.system import compiling
 from zeroinit.training import batches
 from zeroinit.training.config import base_config
@@ -41,10 +41,10 @@ def main(argv):
   config = base_config(METHOD.value)
   config.update(depth=DEPTH.value, width=WIDTH.value, batch_size=BATCH_SIZE.value, dtype=DTYPE.value,
                 remat=REMAT.value, learning_rate=1e-3)
-  recipe = make_recipe(config, TRAIN_EXAMPLES, jax.devices()[:DEVICES.value])
+  recipe = make_recipe(config, INFO.train_examples, jax.devices()[:DEVICES.value])
   random = np.random.default_rng(0)
-  data = jax.device_put((random.integers(0, 256, (TRAIN_EXAMPLES, *image_shape(config)), np.uint8),
-                         random.integers(0, 10, TRAIN_EXAMPLES, np.int32)), recipe.replicated)
+  data = jax.device_put((random.integers(0, 256, (INFO.train_examples, *image_shape(config)), np.uint8),
+                         random.integers(0, 10, INFO.train_examples, np.int32)), recipe.replicated)
   began = time.perf_counter()
   state = jax.block_until_ready(init_state(recipe, config.learning_rate, config.seed))
   initialized = time.perf_counter()

@@ -66,18 +66,18 @@ def write_bin(folder, images):
     (folder / f'{name}.bin').write_bytes(records.tobytes())
 
 
-def write_tfds(folder, images):
+def write_tfds(folder, images, called='cifar10', classes=10):
   """As TFDS's own builder stores it, in array_record, but from PIL images, which needs no TensorFlow."""
   import tensorflow_datasets as tfds
 
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version('3.0.2')
-    name = 'cifar10'
+    name = called
 
     def _info(self):
       return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict({
           'image': tfds.features.Image(shape=(32, 32, 3), encoding_format='png'),
-          'label': tfds.features.ClassLabel(num_classes=10)}))
+          'label': tfds.features.ClassLabel(num_classes=classes)}))
 
     def _split_generators(self, manager):
       return {'train': self._generate_examples(*images[:2]), 'test': self._generate_examples(*images[2:])}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fake_gcs
 import imagenet_copies
+import numpy as np
 import pytest
 
 from zeroinit.data import imagenet
@@ -214,3 +215,26 @@ def test_real_imagenet(real_imagenet):
   dataset = imagenet.load(str(real_imagenet))
   assert pathlib.Path(dataset.train.name_of(0).split('(')[1].rstrip(')')).suffix == '.JPEG'
   assert all(content[:2] == b'\xff\xd8' for content, _ in (dataset.train[i] for i in range(0, len(dataset.train), 10)))
+
+
+@pytest.mark.parametrize('names', ['hub', 'folders'])
+def test_parquet_files_give_the_same_examples(tmp_path, names, capsys):
+  import pyarrow
+  import pyarrow.parquet
+
+  splits = {'train': imagenet_copies.examples(0, 23), 'validation': imagenet_copies.examples(100, 9)}
+  for split, examples in splits.items():
+    for shard, part in enumerate(np.array_split(np.arange(len(examples)), 3)):
+      rows = [{'image': {'bytes': examples[i][1], 'path': examples[i][0]}, 'label': examples[i][2]} for i in part]
+      file = tmp_path / ('data' if names == 'hub' else split) / f'{split}-{shard:05d}-of-00003.parquet'
+      file.parent.mkdir(exist_ok=True)
+      pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=4)
+  dataset = imagenet.load(str(tmp_path))
+  assert dataset.title == 'ImageNet, 23 of 1,281,167 train images, 9 of 50,000 validation images'
+  for split, expected in ((dataset.train, splits['train']), (dataset.test, splits['validation'])):
+    assert [split[i] for i in range(len(split))] == [(content, label) for _, content, label in expected]
+  with ThreadPoolExecutor(8) as threads:
+    order = [i * 7 % 23 for i in range(230)]
+    assert list(threads.map(dataset.train.__getitem__, order)) == [dataset.train[i] for i in order]
+  assert 'train-00001-of-00003.parquet' in dataset.train.name_of(10)
+  assert 'row group' not in capsys.readouterr().out  # these are small ones

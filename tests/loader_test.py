@@ -253,5 +253,5 @@ def test_real_images(real_imagenet):
   assert_same(batches[5:], training(split, batch_size=16, size=64, steps=6, begin=5, workers=1))
   assert len({int(i) for batch in batches[:10] for i in batch['example']}) == 160
   channels = np.concatenate([batch['image'] for batch in batches]).reshape(-1, 3)
-  np.testing.assert_allclose(channels.mean(0), imagenet.MEAN, atol=12)
-  np.testing.assert_allclose(channels.std(0), imagenet.STD, rtol=0.25)  # of one crop of each image, scaled down
+  np.testing.assert_allclose(channels.mean(0), imagenet.INFO.mean, atol=12)
+  np.testing.assert_allclose(channels.std(0), imagenet.INFO.std, rtol=0.25)  # of one crop of each image, scaled down

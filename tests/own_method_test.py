@@ -20,7 +20,7 @@ from step_test import DATA, config_of, losses, start
 from zeroinit.__main__ import parsed
 from zeroinit.data import digits
 from zeroinit.methods import METHODS, Method
-from zeroinit.networks import own
+from zeroinit.networks import own_functions
 from zeroinit.networks.blocks import BlockV1, BlockV2, Stage, basic
 from zeroinit.networks.layers import normalize
 from zeroinit.networks.resnet import CifarResNet, WideResNet, alphas
@@ -96,7 +96,7 @@ def file(tmp_path):
 
 def method(file, **fields):
   """A Method whose functions are of the file."""
-  return own.complete(Method(**{field: f'{file}:{value}' if field in ('norm', 'alpha') else value
+  return own_functions.complete(Method(**{field: f'{file}:{value}' if field in ('norm', 'alpha') else value
                                 for field, value in fields.items()}))
 
 
@@ -251,7 +251,7 @@ def test_a_run_is_loaded_where_its_file_is_gone(file, tmp_path):
   again, same = run_directory.load(tmp_path / 'elsewhere')
   assert again == net and hash(again) == hash(net) and 'mine' not in METHODS
   jax.tree.map(np.testing.assert_array_equal, same, variables)
-  images = standardize(DATA.test_images, digits.MEAN, digits.STD)
+  images = standardize(DATA.test_images, digits.INFO.mean, digits.INFO.std)
   classes = jax.jit(partial(again.apply, train=False))(same, images).argmax(-1)
   assert (classes == DATA.test_labels).mean() == pytest.approx(result['test_accuracy'])
   assert method_label(run_directory.read_config(tmp_path / 'elsewhere' / 'config.json')) == 'mine'
@@ -385,7 +385,7 @@ def test_what_is_no_function_of_a_file(file, tmp_path):
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'mine.py').write_text(FILE + '\n# Another.\n')
   with pytest.raises(UserError, match=r'two files called mine.py'):
-    own.complete(Method(norm=f'{file}:group_norm', alpha=f'{tmp_path}/other/mine.py:halves'))
+    own_functions.complete(Method(norm=f'{file}:group_norm', alpha=f'{tmp_path}/other/mine.py:halves'))
 
 
 def test_on_the_command_line_it_is_one_line(file, tmp_path):
@@ -449,5 +449,5 @@ def test_the_run_of_the_page_is_loaded_as_it_says(walked):
 def test_the_examples_can_be_trained(name):
   config = config_files.load_config(str(EXAMPLES / f'{name}.py'), {})
   check(config)
-  try_functions(make_recipe(config, 1437))
+  try_functions(config, make_recipe(config, 1437))
   assert method_label(config) == name

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 from PIL import Image
 
-from tests import cifar10_copies, ilsvrc_copies, imagenet_copies
+from tests import cifar10_copies, ilsvrc_copies, imagenet_copies, other_copies, small_copies
 from tests.mutations import (
   WORDS,
   byte_edits,
@@ -45,7 +45,8 @@ from tests.mutations import (
   texts,
 )
 from zeroinit import command_line
-from zeroinit.data import cifar10, imagenet, source
+from zeroinit import data as datasets
+from zeroinit.data import cifar10, imagenet, info
 from zeroinit.data.reading import images, loader
 from zeroinit.methods import METHODS
 from zeroinit.probes.page import write_page
@@ -139,7 +140,7 @@ def _config_of(argv):
 
 def assert_trainable(config):
   """A network of that config can be initialized, and its learning rate is a number at every step."""
-  recipe = make_recipe(config, source(config.dataset).TRAIN_EXAMPLES, jax.devices()[:1])
+  recipe = make_recipe(config, info(config.dataset, config.data_dir).train_examples, jax.devices()[:1])
   assert 0 < recipe.schedule.steps < 2**31
   for step in (0, recipe.schedule.steps - 1):
     assert 0 <= float(recipe.schedule.factor(step)) <= 1
@@ -150,7 +151,7 @@ def assert_trainable(config):
 @functools.cache
 def _shapes(config):
   config = ConfigDict(json.loads(config))
-  recipe = make_recipe(config, source(config.dataset).TRAIN_EXAMPLES, jax.devices()[:1])
+  recipe = make_recipe(config, info(config.dataset, config.data_dir).train_examples, jax.devices()[:1])
   return jax.eval_shape(lambda: _state(recipe, np.float32(config.learning_rate), np.uint32(config.seed)))
 
 
@@ -747,6 +748,80 @@ places = st.sampled_from((('flat and val.txt', 'val.txt'), ('Kaggle', 'LOC_val_s
                           ('archives', '*.tar.gz')))
 
 
+@functools.cache
+def _small_data(name, form):
+  pictures = small_copies.pictures(small_copies.CLASSES[name])
+  return small_copies.write(templates() / f'{name}_{form}', name, form, pictures)
+
+
+def small_data(given, place):
+  """Images and labels that fit each other, of the classes that there are."""
+  (name, form), which, edits = given
+  folder = shutil.copytree(_small_data(name, form), place / 'data')
+  files = sorted(file for file in folder.rglob('*') if file.is_file())
+  file = files[which % len(files)]
+  file.write_bytes(edited(file.read_bytes(), edits))
+  with mock.patch.dict(os.environ, {'ZEROINIT_CACHE': str(place / 'cache')}):
+    _assert_fits(datasets.load(name, str(folder)), small_copies.CLASSES[name])
+
+
+def _assert_fits(dataset, classes):
+  for part in ('train', 'test'):
+    pictures, labels = getattr(dataset, f'{part}_images'), getattr(dataset, f'{part}_labels')
+    assert pictures.dtype in (np.uint8, np.float32) and pictures.ndim == 4 and len(pictures) == len(labels) > 0
+    assert labels.dtype == np.int32 and labels.min() >= 0 and labels.max() < classes
+
+
+@functools.cache
+def _folder():
+  return other_copies.write_folder(templates() / 'folder', train=2, test=1)
+
+
+def folder_of_images(given, place):
+  """Images that can be drawn from, of the classes that there are; what is kept of them may be damaged too."""
+  which, edits = given
+  folder = shutil.copytree(_folder(), place / 'data')
+  with mock.patch.dict(os.environ, {'ZEROINIT_CACHE': str(place / 'cache')}):
+    datasets.load(f'folder:{folder}')
+    files = [file for above in (folder, place / 'cache') for file in sorted(above.rglob('*')) if file.is_file()]
+    file = files[which % len(files)]
+    file.write_bytes(edited(file.read_bytes(), edits))
+    dataset = datasets.load(f'folder:{folder}')
+    known = datasets.info(f'folder:{folder}')
+  assert known.num_classes == 3 and known.train_examples == 6 and all(np.isfinite(known.mean)) and min(known.std) > 0
+  if isinstance(dataset, datasets.Dataset):
+    _assert_fits(dataset, 3)
+
+
+arrays_of_ones_own = st.one_of(
+    st.tuples(st.sampled_from(('uint8', 'float32', 'float64', 'int64', 'uint16', 'bool', 'complex64', 'U1', 'O')),
+              st.sampled_from(((4, 8, 8, 1), (4, 8, 8, 3), (3, 8, 8, 1), (4, 8, 4, 1), (0, 8, 8, 1), (4,), (),
+                               (4, 0, 0, 1))),
+              st.sampled_from((0, 1, -1, 255, 1e30, float('nan')))),
+    scalars)
+
+
+def own_data(given, place):
+  """Images and labels that fit each other, finite."""
+  def array(made):
+    if not isinstance(made, tuple):
+      return made
+    kind, shape, value = made
+    with np.errstate(all='ignore'):
+      return np.full(shape, value).astype(kind)
+
+  images, labels = map(array, given)
+  source = ('import pickle\n'
+            f'IMAGES, LABELS = pickle.loads({pickle.dumps((images, labels))!r})\n'
+            'def mine(data_dir):\n  import numpy as np\n'
+            '  labels = LABELS if not isinstance(LABELS, np.ndarray) or LABELS.ndim else np.arange(4) % 2\n'
+            '  return IMAGES, labels, IMAGES, labels\n')
+  (place / 'mine.py').write_text(source)
+  dataset, known = datasets.load(f'{place}/mine.py:mine'), datasets.info(f'{place}/mine.py:mine')
+  _assert_fits(dataset, known.num_classes)
+  assert np.isfinite(dataset.train_images).all() and all(np.isfinite((*known.mean, *known.std))) and min(known.std) > 0
+
+
 FORMS = (('jpeg', 'RGB'), ('jpeg', 'L'), ('jpeg', 'CMYK'), ('png', 'RGB'), ('png', 'RGBA'), ('png', 'P'), ('png', '1'),
          ('png', 'I;16'), ('gif', 'P'), ('bmp', 'RGB'), ('tiff', 'RGB'), ('webp', 'RGB'), ('ppm', 'RGB'), ('png', 'LA'))
 SIZES = st.one_of(st.sampled_from(((1, 1), (1, 300), (300, 1), (2, 2), (40, 50), (1, 5000))),
@@ -810,5 +885,9 @@ PARSERS = (
     Parser('ImageNet records', imagenet_records, record_edits, 0.02),
     Parser('ImageNet metadata', imagenet_metadata, metadata_edits, 0.02),
     Parser('caches of data', caches, st.tuples(st.integers(0, 3), byte_edits), 0.05),
+    Parser('CIFAR-100 and SVHN', small_data,
+           st.tuples(st.sampled_from(small_copies.FORMS), st.integers(0, 9), byte_edits), 0.2),
+    Parser('folders of images', folder_of_images, st.tuples(st.integers(0, 9), byte_edits), 0.05),
+    Parser('functions that return data', own_data, st.tuples(arrays_of_ones_own, arrays_of_ones_own), 0.02),
     Parser('images', image, encoded, 0.01),
 )

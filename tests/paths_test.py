@@ -41,7 +41,7 @@ def test_of_a_workdir_a_data_set_a_config_and_a_method(home):
   assert str(objects.absolute('~/runs')) == str(Run('~/runs').workdir) == f'{home}/runs'
   images = pictures()
   write(home / 'data', 'py', images)
-  dataset = data.source('cifar10').load('~/data')
+  dataset = data.load('cifar10', '~/data')
   assert (dataset.train_images == images[0]).all()
   (home / 'mine.py').write_text(
       'from zeroinit import base_config\n\n\ndef get_config(method):\n  return base_config(method)\n')

@@ -17,7 +17,9 @@ import typing
 
 import cifar10_copies
 import command
+import other_copies
 import pytest
+import small_copies
 
 from zeroinit.__main__ import LISTS, VERBS, parsed
 
@@ -93,6 +95,10 @@ def surroundings(tmp_path_factory):
       if block.file:
         (folder / block.file).write_text(block.text)
   cifar10_copies.write(folder / 'DATA', 'py', cifar10_copies.pictures())
+  small_copies.write(folder / 'DATA', 'cifar100', 'tfds', small_copies.pictures(100))
+  small_copies.write(folder / 'DATA', 'svhn', 'tfds', small_copies.pictures(10))
+  other_copies.write_tfds(folder / 'DATA')
+  other_copies.write_folder(folder / 'flowers')
   return folder
 
 

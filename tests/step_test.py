@@ -95,7 +95,7 @@ def test_one_step_follows_the_gradient_of_cross_entropy_and_l2():
   one_part = jax.tree.map(lambda x: x[None], batch)
 
   def loss(params):
-    images = standardize(batch['image'], digits.MEAN, digits.STD)
+    images = standardize(batch['image'], digits.INFO.mean, digits.INFO.std)
     logits = recipe.net.apply({'params': params}, images, train=True)
     kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == 'kernel']
     cross_entropy = -jax.nn.log_softmax(logits)[example, batch['label']].mean()
@@ -154,7 +154,8 @@ def test_every_test_image_is_scored_once(devices, examples, batch_size):
   recipe, state = start(config_of('ghost_norm'), devices)
   images, labels = DATA.test_images[:examples], DATA.test_labels[:examples]
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  logits = jax.jit(partial(recipe.net.apply, train=False))(variables, standardize(images, digits.MEAN, digits.STD))
+  standardized = standardize(images, digits.INFO.mean, digits.INFO.std)
+  logits = jax.jit(partial(recipe.net.apply, train=False))(variables, standardized)
   test_batches = resident.in_batches(recipe, images, labels, batch_size)
   accuracy, top5_accuracy, cross_entropy = step.evaluate(recipe, state, test_batches, examples)
   assert accuracy == int((logits.argmax(-1) == labels).sum()) / examples

@@ -69,7 +69,7 @@ def test_the_result_is_what_the_checkpoint_computes(uninterrupted):
   net, variables = run_directory.load(uninterrupted[0])
   assert {type(leaf) for leaf in jax.tree.leaves(variables)} == {np.ndarray}
   dataset = digits.load()
-  images = standardize(dataset.test_images, digits.MEAN, digits.STD)
+  images = standardize(dataset.test_images, digits.INFO.mean, digits.INFO.std)
   logits = jax.jit(lambda variables, images: net.apply(variables, images, train=False))(variables, images)
   result = json.loads((uninterrupted[0] / 'result.json').read_text())
   assert float((logits.argmax(-1) == dataset.test_labels).mean()) == pytest.approx(result['test_accuracy'])

@@ -42,7 +42,7 @@ class Method:
   zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
   depth_init: bool = False  # FX rule 2: the other convolutions of a branch start scaled by L^(-1/(2m-2))
   scalar_rate: float = 1.0  # learning rate of alpha and the scalar biases, relative to the rest
-  code: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)  # see `own.complete`
+  code: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)  # see `own_functions`
 
   def __post_init__(self):
     for field in FUNCTIONS:  # where a row is written, a function may stand for its name

@@ -1,22 +1,48 @@
-"""Data sets. Each has a file here, named as in `config.dataset`, with its constants and `load(data_dir)`.
+"""Data sets. Those with a name have a file here, named as in `config.dataset`, with INFO and `load(data_dir)`.
 
-`load` gives a `Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. The file says
-NUM_CLASSES; TRAIN_EXAMPLES, how many there are when it is complete; IMAGE_SIZE, the height and width of every image, or
-None where it can be chosen; CHANNELS; CROPS, the values of `config.crop` that it knows; and MEAN and STD of each
-channel, in units of the stored uint8. `reading` has the forms in which they lie on disk.
+`others` has what is read without being known beforehand: tfds:NAME, folder:PATH, and FILE.py:FUNCTION. `load` gives a
+`Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. `reading` has the forms in which they
+lie there.
 
-May import system; knows nothing of who trains on it.
+May import system and own; knows nothing of who trains on it.
 """
 
 import dataclasses
 import hashlib
 import importlib
+import os
 import pkgutil
 from typing import Protocol
 
 import numpy as np
 
+from zeroinit.system import paths, references
 from zeroinit.system.errors import UserError, suggestion
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+  """What is known of a data set before its images are loaded.
+
+  Attributes:
+    num_classes: labels are 0 ... num_classes - 1.
+    train_examples: how many there are when it is complete.
+    image_size: the height and width of every image; None where images are cut to any size.
+    channels: of an image.
+    mean, std: of each channel over the training images, in units of what is stored.
+  """
+
+  num_classes: int
+  train_examples: int
+  image_size: int | None
+  channels: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  @property
+  def crops(self):
+    """The values that `config.crop` can have."""
+    return ('reflect', 'zero', 'none') if self.image_size else ('random_resized', 'none')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +51,8 @@ class Dataset:
 
   Attributes:
     title: what to print beside any number that comes from it.
-    train_images, test_images: uint8 [n, height, width, channels].
-    train_labels, test_labels: int32 [n], 0 ... NUM_CLASSES - 1.
+    train_images, test_images: [n, height, width, channels], uint8, or float32 where they are one's own.
+    train_labels, test_labels: int32 [n], 0 ... num_classes - 1.
     complete: whether these are all images that the data set has.
   """
 
@@ -89,9 +115,66 @@ class StreamedDataset:
     return len(self.test)
 
 
-def source(name):
-  """The module of the data set of that name. Raises UserError, listing the names, where there is none."""
+def info(name, data_dir=''):
+  """The `Info` of the data set of that name.
+
+  Args:
+    name: of a file here; or tfds:NAME, folder:PATH, FILE.py:FUNCTION.
+    data_dir: where to look for it.
+
+  Raises:
+    UserError: there is none of that name (the message lists them), or it must be looked at and cannot be read.
+  """
+  module, rest = _module(name)
+  if not rest:
+    return module.INFO
+  if (name, data_dir) not in _known:
+    _known[name, data_dir] = module.info(rest, data_dir)
+  return _known[name, data_dir]
+
+
+def load(name, data_dir=''):
+  """The `Dataset` or `StreamedDataset` of that name. Raises UserError where it is missing or damaged."""
+  module, rest = _module(name)
+  _known.pop((name, data_dir), None)  # it may have changed since
+  return module.load(*([rest] if rest else []), data_dir)
+
+
+def remember(name, data_dir, known):
+  """Takes an Info that is written down for that of a data set which need not be there any more."""
+  if _module(name)[1]:
+    _known.setdefault((name, data_dir), known)
+
+
+def short(name):
+  """The name without directories, as what tells data sets apart: two copies of one are the same."""
+  if name.startswith(FOLDER):
+    return FOLDER + os.path.basename(os.path.normpath(name.removeprefix(FOLDER)))
+  return references.short(name)
+
+
+def located(name):
+  """The name with the whole path of a folder, for whoever looks from elsewhere."""
+  if not name.startswith(FOLDER) or '://' in name:
+    return name
+  return FOLDER + os.path.abspath(paths.expanded(name.removeprefix(FOLDER)))
+
+
+FOLDER, TFDS = 'folder:', 'tfds:'
+_known = {}  # {(name, data_dir): Info} of those that must be looked at
+
+
+def _module(name):
+  """The module that reads a data set, and the words that tell it which; these are empty for one with a file here."""
+  for prefix in (FOLDER, TFDS):
+    if name.startswith(prefix):
+      if not name.removeprefix(prefix):
+        raise UserError(f'the dataset is {name!r}; a {"path" if prefix == FOLDER else "name"} must follow')
+      return importlib.import_module(f'zeroinit.data.others.{prefix[:-1]}'), name.removeprefix(prefix)
+  if references.reference(name):
+    return importlib.import_module('zeroinit.data.others.function'), name
   names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
   if name not in names:
-    raise UserError(f'unknown dataset {name!r}; there are: {", ".join(sorted(names))}' + suggestion(name, names))
-  return importlib.import_module(f'zeroinit.data.{name}')
+    raise UserError(f'unknown dataset {name!r}; there are: {", ".join(sorted(names))}, tfds:NAME, folder:PATH, '
+                    'FILE.py:FUNCTION' + suggestion(name, names))
+  return importlib.import_module(f'zeroinit.data.{name}'), ''

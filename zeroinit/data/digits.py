@@ -8,13 +8,10 @@ import pathlib
 
 import numpy as np
 
-from zeroinit.data import Dataset
+from zeroinit.data import Dataset, Info
 
-NUM_CLASSES = 10
-IMAGE_SIZE, CHANNELS = 8, 1
-CROPS = ('reflect', 'zero', 'none')
-MEAN, STD = (4.89,), (6.02,)  # of the training images, whose values are 0 ... 16
-TRAIN_EXAMPLES = 1437  # the first 80 %; the other 360 are the test set
+# Values are 0 ... 16. The first 80 % are for training; the other 360 are the test set.
+INFO = Info(num_classes=10, train_examples=1437, image_size=8, channels=1, mean=(4.89,), std=(6.02,))
 
 
 def load(data_dir=''):
@@ -22,10 +19,9 @@ def load(data_dir=''):
   del data_dir
   pixels, labels = _all()
   order = np.random.default_rng(0).permutation(len(labels))
-  images = pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS).astype(np.uint8)[order]
-  labels = labels.astype(np.int32)[order]
-  return Dataset('scikit-learn digits', images[:TRAIN_EXAMPLES], labels[:TRAIN_EXAMPLES],
-                 images[TRAIN_EXAMPLES:], labels[TRAIN_EXAMPLES:])
+  images = pixels.reshape(-1, INFO.image_size, INFO.image_size, INFO.channels).astype(np.uint8)[order]
+  labels, n = labels.astype(np.int32)[order], INFO.train_examples
+  return Dataset('scikit-learn digits', images[:n], labels[:n], images[n:], labels[n:])
 
 
 def _all():

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from zeroinit.methods import Method
-from zeroinit.networks import own
+from zeroinit.networks import own_functions
 from zeroinit.networks.layers import (
   Activation,
   ConvSpec,
@@ -72,7 +72,7 @@ class Block(nn.Module):
     if self.method.alpha is None:
       return 1.0
     if 'alpha' in self.method.functions:
-      return own.apply(self.method, 'alpha', self, h, train)
+      return own_functions.apply(self.method, 'alpha', self, h, train)
     start = nn.initializers.constant(initial_alpha(self.method, self.num_blocks))
     return self.param('alpha', start, ()).astype(h.dtype)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from zeroinit.methods import INVERSE_SQRT_D, Method
-from zeroinit.networks import own
+from zeroinit.networks import own_functions
 from zeroinit.networks.convolution import conv_general_dilated
 from zeroinit.system.errors import UserError
 
@@ -194,7 +194,7 @@ class OwnNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x, train):
-    return own.apply(self.method, 'norm', self, x, train)
+    return own_functions.apply(self.method, 'norm', self, x, train)
 
 
 def normalize(method, x, train, *, name):

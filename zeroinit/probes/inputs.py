@@ -25,7 +25,7 @@ def dataset_of(config):
 
 @functools.cache
 def _dataset(name, data_dir):
-  return data.source(name).load(data_dir)
+  return data.load(name, data_dir)
 
 
 def first_batch(config):
@@ -39,11 +39,11 @@ def batch_at(config, step):
   Returns:
     images, float32 [batch, ...], standardized, and labels, int32 [batch].
   """
-  source, dataset = data.source(config.dataset), dataset_of(config)
+  info, dataset = data.info(config.dataset, config.data_dir), dataset_of(config)
   if isinstance(dataset, data.StreamedDataset):
     drawn = loader.training_batches(
         dataset.train, seed=config.seed, batch_size=config.batch_size, rows=np.arange(config.batch_size),
-        size=config.image_size, crop=config.crop, flip=config.flip, num_classes=source.NUM_CLASSES,
+        size=config.image_size, crop=config.crop, flip=config.flip, num_classes=info.num_classes,
         workers=config.data_workers or environment.threads(), begin=step)
     with contextlib.closing(drawn):
       batch = next(drawn)
@@ -53,4 +53,4 @@ def batch_at(config, step):
     example = order[place * config.batch_size : (place + 1) * config.batch_size]
     batch = batches.draw(*jax.device_put((dataset.train_images, dataset.train_labels)), example, seed, epoch,
                          config.crop, config.flip)
-  return batches.standardize(batch['image'], source.MEAN, source.STD), batch['label']
+  return batches.standardize(batch['image'], info.mean, info.std), batch['label']

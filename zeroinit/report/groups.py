@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-from zeroinit import data
 from zeroinit.runs import ending
 from zeroinit.studies import selection
 from zeroinit.studies.cells import TUNED_OVER, Cell, extended
@@ -55,7 +54,7 @@ class Group:
   @property
   def chance(self):
     """Accuracy of guessing."""
-    return 1 / data.source(self.cells[0].dataset).NUM_CLASSES
+    return 1 / self.cells[0].classes
 
   @property
   def complete(self):
@@ -183,6 +182,6 @@ def _group(cells, results):
         value = None if result['status'] == 'diverged' else result[metric]
         values.setdefault(cell.learning_rate, []).append(value)
         at_chance.setdefault(cell.learning_rate, []).append(ending.status(result) == 'at chance')
-    choices[metric] = selection.choose(values, metric, chance=1 / data.source(cells[0].dataset).NUM_CLASSES,
+    choices[metric] = selection.choose(values, metric, chance=1 / cells[0].classes,
                                        at_chance={rate: sum(ended) for rate, ended in at_chance.items()})
   return Group(tuple(cells), there, choices)

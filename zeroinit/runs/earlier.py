@@ -1,5 +1,7 @@
 """What the files of 0.1.0 lack, or call otherwise: they are read as what they meant."""
 
+from zeroinit import data
+
 
 def config_fields(fields):
   """The fields of a config.json, or of a cell of a manifest, with those that were added since.
@@ -10,6 +12,11 @@ def config_fields(fields):
   since = {'momentum': 0.9, 'dampening': 0.0, 'kernel_init': kernel_init,
            'classifier_init': 'lecun' if kernel_init == 'he' else kernel_init}
   return fields | {name: value for name, value in since.items() if name not in fields}
+
+
+def cell(found):
+  """The fields of a cell of a manifest, with the number of classes, which the name of the data set says."""
+  return found if 'classes' in found else found | {'classes': data.info(found['dataset']).num_classes}
 
 
 def result(found):

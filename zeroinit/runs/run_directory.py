@@ -6,21 +6,21 @@ Every file is put in place whole, so a reader never sees half of one, whenever t
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 
 from etils import epath
 
-from zeroinit import methods
-from zeroinit.networks import own
+from zeroinit import data, methods, own
 from zeroinit.runs import earlier
 from zeroinit.runs.checkpoints import Checkpoints, digests
 from zeroinit.system import environment, json_files, objects, processes
 from zeroinit.system.errors import UserError, first_line
-from zeroinit.training.config import base_config, check, compared_fields, described, method_of
+from zeroinit.training.config import base_config, check, code_of, compared_fields, described, move
 from zeroinit.training.recipe import network
 
-BESIDE_CONFIG = ('data', 'order', 'threads', 'settings')  # what config.json holds and a config does not
+BESIDE_CONFIG = ('data', 'order', 'info', 'threads', 'settings')  # what config.json holds and a config does not
 
 
 class Run:
@@ -80,7 +80,7 @@ class Run:
       if differences:
         raise UserError(f'{self.workdir} holds a run with another config; use another --workdir, or repeat its flags '
                         f'(there -> here): {"; ".join(differences)}')
-      own.need_same_code(method_of(config).code, self.workdir)
+      own.need_same_code(code_of(config), self.workdir)
 
   def begin(self, config, dataset):
     """Makes the directory and writes config.json, unless an earlier attempt has.
@@ -108,9 +108,11 @@ class Run:
       return {name: saved[name] for name in here if name in saved}
     objects.make_directory(self.workdir)
     if processes.is_first():
-      for name, text in method_of(config).code:
+      for name, text in code_of(config):
         objects.replace(self.workdir / name, text)
-      json_files.write(path, {'data': dataset.title, 'order': dataset.order, **here, **described(config)})
+      info = data.info(config.dataset, config.data_dir)
+      json_files.write(path, {'data': dataset.title, 'order': dataset.order, 'info': dataclasses.asdict(info), **here,
+                              **described(config)})
     return here
 
   def save(self, step, state, still_held=lambda: None):
@@ -213,11 +215,17 @@ def read_config(path):
       raise ValueError(f'it has no field {", ".join(unknown)}')
     config.update(earlier.config_fields(fields))
     config.method.update(saved['method'])
-    config.method.update(own.moved(config.method, epath.Path(path).parent))
+    move(config, epath.Path(path).parent)
+    if 'info' in saved:  # so that a network can be had without its data
+      data.remember(config.dataset, config.data_dir, data.Info(**_as_tuples(saved['info'])))
     check(config)
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {first_line(error)}') from error
   return config
+
+
+def _as_tuples(info):
+  return {name: tuple(value) if isinstance(value, list) else value for name, value in info.items()}
 
 
 def _checksum(result):

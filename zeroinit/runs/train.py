@@ -11,12 +11,13 @@ from clu import parameter_overview
 
 from zeroinit import data
 from zeroinit.networks.layers import initial_alpha
+from zeroinit.networks.own_network import OwnNetwork
 from zeroinit.networks.resnet import alphas
 from zeroinit.runs import ending, locks, run_directory
 from zeroinit.runs.progress import Progress
 from zeroinit.system import environment, processes, settings
 from zeroinit.system.errors import UserError, first_line
-from zeroinit.training.config import check, compared_fields, described, method_label, method_of, notes
+from zeroinit.training.config import check, code_of, compared_fields, described, method_label, notes
 from zeroinit.training.feed import make_feed
 from zeroinit.training.optimizer import about_rates, plateau_factor
 from zeroinit.training.protocol import protocol
@@ -61,7 +62,7 @@ def train(config, workdir, overrides=None, evaluated=None):
 
 
 def _train(config, run, overrides, evaluated):
-  processes.need_alike([str(run.workdir), compared_fields(described(config)), method_of(config).code],
+  processes.need_alike([str(run.workdir), compared_fields(described(config)), code_of(config)],
                        'settings or workdirs')
   run.compare(config)
   if not processes.agree(bool(run.result)):
@@ -83,9 +84,9 @@ class _Training:
   def __init__(self, config, run, evaluated=None):
     self.config, self.run, self.evaluated = config, run, evaluated
     self.began = time.monotonic()
-    self.dataset = data.source(config.dataset).load(config.data_dir)
+    self.dataset = data.load(config.dataset, config.data_dir)
     self.recipe = make_recipe(config, self.dataset.train_examples)
-    try_functions(self.recipe)
+    try_functions(config, self.recipe)
     self.schedule = self.recipe.schedule
     evaluations = min(config.evaluations, self.schedule.steps)
     self.evaluations = {round((i + 1) / evaluations * self.schedule.steps) for i in range(evaluations)}
@@ -264,7 +265,7 @@ class _Training:
     accuracies = [record['test_accuracy'] for record in self.run.records]
     return {
         'status': 'diverged' if diverged else 'done', 'method': method_label(config),
-        'dataset': config.dataset, 'data': self.dataset.title, 'classes': self.recipe.net.num_classes,
+        'dataset': data.short(config.dataset), 'data': self.dataset.title, 'classes': self.recipe.net.num_classes,
         'network': self.recipe.net.title, **{field: config[field] for field in _STATED},
         **last, 'last_quarter_cross_entropy': late, 'best_test_accuracy': max(accuracies, default=None),
         'epochs': config.epochs, 'steps': self.step, 'seconds': self.seconds_before + time.monotonic() - self.began,
@@ -322,7 +323,14 @@ def _introduction(config, recipe, dataset, state):
   if recipe.plateau:
     yield (f'and divided by {schedule.drop_by:g} after {recipe.plateau.epochs} epochs in which the mean training loss '
            'was no new minimum')
-  if 'alpha' in net.method.functions:
+  if ':' in config.dataset:
+    info = data.info(config.dataset, config.data_dir)
+    size = 'several sizes' if info.image_size is None else f'{info.image_size}x{info.image_size}'
+    yield (f'{info.num_classes} classes, images of {size} and {info.channels} channel(s), of mean {_listed(info.mean)} '
+           f'and deviation {_listed(info.std)}')
+  if isinstance(net, OwnNetwork):
+    yield f'{net.name} takes {", ".join(net.taken)}; {", ".join(net.left)} change nothing'
+  elif 'alpha' in net.method.functions:
     yield f'alpha is made by {net.method.alpha} in all {net.num_blocks} blocks'
   elif net.method.alpha is not None:
     yield f'alpha starts at {initial_alpha(net.method, net.num_blocks):g} in all {net.num_blocks} blocks'
@@ -330,6 +338,10 @@ def _introduction(config, recipe, dataset, state):
     yield f'{devices} devices do not divide a batch of {config.batch_size // config.micro_batches}: using {used}'
   yield from notes(config)
   yield parameter_overview.get_parameter_overview(state.params, include_stats=False)
+
+
+def _listed(values):
+  return ', '.join(f'{value:.4g}' for value in values)
 
 
 def _outcome(result):

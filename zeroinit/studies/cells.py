@@ -6,10 +6,9 @@ import json
 import os
 import re
 
-from zeroinit import data
-from zeroinit.networks import own
+from zeroinit import data, own
 from zeroinit.system.errors import UserError
-from zeroinit.training.config import check, compared_fields, method_label, method_of
+from zeroinit.training.config import check, code_of, compared_fields, described, method_label, method_of, move
 from zeroinit.training.config_files import load_config, split
 from zeroinit.training.protocol import protocol
 from zeroinit.training.recipe import image_shape, network, schedule
@@ -30,7 +29,7 @@ class Cell:
     config: the config file, and after a colon its argument.
     overrides: {field: value}, as flags would give them.
     method: name of the row and what departs from it.
-    network: its title; dataset: its name, a file of zeroinit/data.
+    network: its title; dataset: its name, without directories; classes: how many it has.
     fields: {field: value} of the config, those that a table may name.
     program: what tells its compiled program from others.
     protocol: 'paper', 'shortened' or 'own', if the data set is whole.
@@ -45,6 +44,7 @@ class Cell:
   method: str
   network: str
   dataset: str
+  classes: int
   fields: dict
   program: str
   protocol: str
@@ -77,7 +77,7 @@ class Cell:
     file, argument = split(self.config)
     if files and (files / os.path.basename(file)).exists():
       config = load_config(f'{files / os.path.basename(file)}:{argument}', self.overrides)
-      config.method.update(own.moved(config.method, files))
+      move(config, files)
     else:
       config = load_config(self.config, self.overrides)
     if _identity(config) != self.identity:
@@ -94,8 +94,8 @@ def make_cell(config_file, overrides, named=()):
   config = load_config(config_file, overrides)
   try:
     check(config)
-    net, source = network(config), data.source(config.dataset)
-    steps = schedule(config, source.TRAIN_EXAMPLES).steps
+    net, info = network(config), data.info(config.dataset, config.data_dir)
+    steps = schedule(config, info.train_examples).steps
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
   images = steps * config.batch_size
@@ -103,7 +103,8 @@ def make_cell(config_file, overrides, named=()):
   names = dict.fromkeys((*ALWAYS_STATED, *sorted({*named, *overrides}), *TUNED_OVER))
   fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),
-              network=net.title, dataset=config.dataset, fields=fields, program=_digest(config, TUNED_OVER),
+              network=net.title, dataset=data.short(config.dataset), classes=info.num_classes, fields=fields,
+              program=_digest(config, TUNED_OVER),
               protocol=protocol(config, complete=True), whole_epochs=load_config(config_file, {}).epochs,
               images=images, flop=6.0 * net.multiply_adds(image_shape(config)) * images)
 
@@ -132,8 +133,9 @@ def _identity(config):
 
 def _digest(config, without=()):
   method = {'name': config.method.name, **dataclasses.asdict(method_of(config))}
-  code = {name: own.substance(text) for name, text in method.pop('code')}
-  described = {**config.to_dict(), 'method': method | ({'code': code} if code else {})}
-  fields = {name: value for name, value in compared_fields(described).items()
+  del method['code']
+  code = {name: own.substance(text) for name, text in code_of(config)}
+  fields = compared_fields(described(config) | {'method': method | ({'code': code} if code else {})})
+  fields = {name: value for name, value in fields.items()
             if name not in without and (name, value) not in ADDED.items()}
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]

@@ -8,12 +8,12 @@ import re
 
 from etils import epath
 
-from zeroinit.networks import own
+from zeroinit import own
 from zeroinit.runs import earlier, locks, run_directory
 from zeroinit.studies.cells import ALWAYS_STATED, TUNED_OVER, Cell
 from zeroinit.system import json_files, objects, users_files
 from zeroinit.system.errors import UserError, first_line
-from zeroinit.training.config import method_of
+from zeroinit.training.config import code_of
 from zeroinit.training.config_files import load_config, split
 
 
@@ -125,7 +125,7 @@ def load_study(workdir):
 def _read_cell(described, path):
   """A Cell as the manifest has it. Its identity and program become names of files, so they must be plain names."""
   try:
-    cell = Cell(**{name: value for name, value in described.items() if name != 'index'})
+    cell = Cell(**earlier.cell({name: value for name, value in described.items() if name != 'index'}))
     json_files.checked(vars(cell), path, _OF_A_CELL)
     cell = dataclasses.replace(cell, fields=earlier.config_fields(cell.fields))
     json_files.checked(cell.fields, path, dict.fromkeys(cell.fields, _is_scalar) | _OF_FIELDS)
@@ -153,6 +153,7 @@ _OF_A_CELL = {
     'identity': lambda value: json_files.is_text(value) and re.fullmatch(r'[\w.-]*\w[\w.-]*', value),
     'program': lambda value: json_files.is_text(value) and re.fullmatch(r'\w*', value),
     **dict.fromkeys(('config', 'method', 'network', 'dataset', 'protocol'), json_files.is_text),
+    'classes': lambda value: json_files.is_count(value) and value > 1,
     **dict.fromkeys(('overrides', 'fields'), _is_map),
     **dict.fromkeys(('whole_epochs', 'flop', 'images'), _is_amount),
 }
@@ -197,10 +198,11 @@ def begin(workdir, name, document, cells):
 def _copy_files(cells, directory):
   """Copies what `Cell.load_config` needs. Raises UserError where there is another version of a function."""
   copies, code = {}, {}
-  in_methods = lambda cell: str({name: value for name, value in cell.overrides.items() if name.startswith('method.')})
-  for cell in {(cell.config, in_methods(cell)): cell for cell in cells}.values():
+  naming = lambda cell: str({name: value for name, value in cell.overrides.items()
+                             if name.startswith('method.') or name in ('dataset', 'network')})
+  for cell in {(cell.config, naming(cell)): cell for cell in cells}.values():
     file, _ = split(cell.config)
-    functions = dict(method_of(load_config(cell.config, cell.overrides)).code)
+    functions = dict(code_of(load_config(cell.config, cell.overrides)))
     for name, text in (functions | {os.path.basename(file): users_files.read(file)}).items():
       if copies.setdefault(name, text) != text:
         raise UserError(f'the study has two files called {name}, such as {file}; give one another name')

@@ -1,4 +1,4 @@
-"""How a row of METHODS names a function of a user's own file: 'FILE.py:FUNCTION'. `own.py` reads and runs it."""
+"""How a config names a function of a user's own file: 'FILE.py:FUNCTION'. `own.py` runs it."""
 
 import inspect
 import os

@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from zeroinit import data, methods
-from zeroinit.networks import own
+from zeroinit.networks import own_functions
 from zeroinit.networks.layers import CLASSIFIER_INITS, KERNEL_INITS
-from zeroinit.system import references, settings
+from zeroinit.system import references, settings, users_files
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON
+
+NETWORKS = ('wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')  # see recipe.network
 
 # May differ between a run and its continuation, since they change no number.
 NOT_COMPARED = ('data_dir', 'data_workers', 'checkpoint_seconds', 'tensorboard', 'profile')
@@ -22,7 +25,7 @@ def base_config(method):
   config = ConfigDict()
 
   # Data.
-  config.dataset = 'cifar10'  # a file of zeroinit/data
+  config.dataset = 'cifar10'  # a file of zeroinit/data, tfds:NAME, folder:PATH, or one's own, FILE.py:FUNCTION
   config.data_dir = ''  # where to look for it; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets
   config.data_workers = 0  # threads that decode what streams from disk; 0: one for each CPU
   config.image_size = 0  # pixels; 0: as they are stored. ImageNet is cut to any size
@@ -30,7 +33,7 @@ def base_config(method):
   config.flip = True  # mirror half of the training images
 
   # Network, with a method in the place of normalization.
-  config.network = 'wide_resnet'  # or 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg': see recipe.network
+  config.network = 'wide_resnet'  # or another of NETWORKS; or one's own, FILE.py:FUNCTION
   config.depth = 16  # layers; 50 for a ResNet-50, 16 for a VGG
   config.width = 4  # of a Wide-ResNet; 1 for the others
   config.bottleneck_stride = '1x1'  # which convolution of a ResNet-50's block has the stride: the first, or '3x3'
@@ -79,7 +82,7 @@ def method_fields(name):
 
 
 def method_of(config):
-  """The `Method` that config.method describes, with the code of its functions: see `own.complete`.
+  """The `Method` that config.method describes, with the code of its functions: see `own_functions`.
 
   Raises:
     UserError: a value is none it can have, or there is no such function.
@@ -88,13 +91,40 @@ def method_of(config):
   del fields['name']
   if fields['alpha'] == 'none':  # as a flag says it
     fields['alpha'] = None
-  return own.complete(methods.Method(**fields))
+  return own_functions.complete(methods.Method(**fields))
+
+
+def functions(config):
+  """{field: (file, function)} of the fields that name a function of one's own, such as 'dataset', 'method.norm'"""
+  fields = {'dataset': config.dataset, 'network': config.network,
+            **{f'method.{field}': config.method[field] for field in methods.FUNCTIONS}}
+  found = {field: references.reference(value) for field, value in fields.items()}
+  return {field: named for field, named in found.items() if named}
+
+
+def code_of(config):
+  """[(name, text)] of the files in which these functions are. Raises UserError where two have one name."""
+  code = {}
+  for file, _ in functions(config).values():
+    name, text = os.path.basename(file), users_files.read(file)
+    if code.setdefault(name, text) != text:
+      raise UserError(f'the config names two files called {name}; give one another name')
+  return sorted(code.items())
+
+
+def move(config, directory):
+  """Has the functions of a config looked for in a directory, where copies of their files are."""
+  for field, (file, function) in functions(config).items():
+    *group, name = field.split('.')
+    (config[group[0]] if group else config)[name] = f'{directory / os.path.basename(file)}:{function}'
 
 
 def described(config):
   """Every field as a nested dict, as config.json has it: a function of one's own is named without directories."""
   fields = config.to_dict()
-  return {**fields, 'method': {name: references.short(value) for name, value in fields['method'].items()}}
+  for group in (fields, fields['method']):
+    group.update({name: references.short(value) for name, value in group.items()})
+  return fields | {'dataset': data.located(fields['dataset'])}
 
 
 def compared_fields(config, prefix=''):
@@ -104,7 +134,7 @@ def compared_fields(config, prefix=''):
     if isinstance(value, dict):
       flat |= compared_fields(value, f'{prefix}{name}.')
     elif prefix + name not in NOT_COMPARED:
-      flat[prefix + name] = value
+      flat[prefix + name] = data.short(value) if prefix + name == 'dataset' else value
   return flat
 
 
@@ -133,15 +163,18 @@ def check(config):
        f'learning_rate is {config.learning_rate}; it must be a positive number that float32 can hold')
   for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
-  source = data.source(config.dataset)
-  one_of('crop', *source.CROPS)
-  if source.IMAGE_SIZE is None:
-    need(1 <= config.image_size <= 4096, f'image_size is {config.image_size}; it must be from 1 to 4096')
+  info = data.info(config.dataset, config.data_dir)
+  one_of('crop', *info.crops)
+  if info.image_size is None:
+    need(1 <= config.image_size <= 4096, f'image_size is {config.image_size}; it must be from 1 to 4096, to which the '
+         f'images of {data.short(config.dataset)}, of several sizes, are cut')
   else:
-    need(config.image_size in (0, source.IMAGE_SIZE),
-         f'image_size is {config.image_size}; the images of {config.dataset} have {source.IMAGE_SIZE} pixels')
+    need(config.image_size in (0, info.image_size), f'image_size is {config.image_size}; the images of '
+         f'{data.short(config.dataset)} have {info.image_size} pixels')
   need(0 <= config.data_workers <= 1024, f'data_workers is {config.data_workers}; it must be from 0 to 1024')
-  one_of('network', 'wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')
+  own_network = 'network' in functions(config)
+  need(own_network or config.network in NETWORKS, f'network is {config.network!r}; it must be one of: '
+       f'{", ".join(NETWORKS)}; or FILE.py:FUNCTION' + suggestion(config.network, NETWORKS))
   one_of('bottleneck_stride', '1x1', '3x3')
   one_of('kernel_init', *KERNEL_INITS)
   one_of('classifier_init', *CLASSIFIER_INITS)
@@ -150,7 +183,7 @@ def check(config):
   if config.network == 'vgg':
     need(config.depth == 16, f'depth is {config.depth}; a vgg has 16 layers: use depth=16')
     need(not config.remat, 'remat recomputes residual blocks, and a vgg has none: leave it off')
-  need(config.width == 1 or config.network == 'wide_resnet',
+  need(config.width == 1 or config.network == 'wide_resnet' or own_network,
        f'width is {config.width}; a {config.network} has one width: use width=1')
   need(config.bottleneck_stride == '1x1' or bottlenecks,
        f'bottleneck_stride is {config.bottleneck_stride}; a {config.network} has no bottlenecks: leave it at 1x1')

@@ -1,6 +1,7 @@
 """From a config to what a training step is made of: the network, the schedule, and the devices."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import flax.linen as nn
 import jax
@@ -9,11 +10,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zeroinit import data
+from zeroinit.networks.own_network import build
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 from zeroinit.networks.vgg import VGG
-from zeroinit.system import processes
+from zeroinit.system import processes, references, users_files
 from zeroinit.system.errors import UserError
-from zeroinit.training.config import method_of
+from zeroinit.training.config import functions, method_of
 from zeroinit.training.optimizer import Plateau, Schedule, stepwise
 
 
@@ -72,9 +74,11 @@ def is_deterministic(recipe, *args, **kwargs):
 
 def network(config):
   """The network that a config describes."""
-  shared = {'method': method_of(config), 'num_classes': data.source(config.dataset).NUM_CLASSES,
+  shared = {'method': method_of(config), 'num_classes': data.info(config.dataset, config.data_dir).num_classes,
             'dtype': {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[config.dtype], 'remat': config.remat,
             'kernel_init': config.kernel_init, 'classifier_init': config.classifier_init}
+  if named := functions(config).get('network'):
+    return build(*named, {**shared, 'depth': config.depth, 'width': config.width})
   match config.network:
     case 'wide_resnet':
       return WideResNet(depth=config.depth, width=config.width, **shared)
@@ -100,13 +104,13 @@ def _plateau(config, train_examples):
       if config.plateau_epochs else None
 
 
-def try_functions(recipe):
-  """Builds a network with functions of one's own, without computing: before a run is begun with what cannot work.
+def try_functions(config, recipe):
+  """Builds a network that is one's own, or has functions that are, without computing, before a run is begun with it.
 
   Raises:
     UserError: such a function fails, or returns what it must not.
   """
-  if not recipe.net.method.functions:
+  if not functions(config).keys() - {'dataset'}:
     return
 
   def build(key):
@@ -114,14 +118,15 @@ def try_functions(recipe):
     variables = recipe.net.init(key, images[:1], train=False)
     return recipe.net.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
 
-  jax.eval_shape(build, jax.random.key(0))
+  with users_files.users_code(references.short(config.network)) if 'network' in functions(config) else nullcontext():
+    jax.eval_shape(build, jax.random.key(0))
 
 
 def image_shape(config):
   """(height, width, channels) of what the network sees."""
-  source = data.source(config.dataset)
-  size = config.image_size or source.IMAGE_SIZE
-  return size, size, source.CHANNELS
+  info = data.info(config.dataset, config.data_dir)
+  size = config.image_size or info.image_size
+  return size, size, info.channels
 
 
 def make_recipe(config, train_examples, devices=None):
@@ -139,14 +144,14 @@ def make_recipe(config, train_examples, devices=None):
   if used < len(devices) and processes.count() > 1:
     raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a (micro-)batch of '
                         f'{micro_batch}; use another batch_size or micro_batches, or fewer processes')
-  source = data.source(config.dataset)
+  info = data.info(config.dataset, config.data_dir)
   return Recipe(
       net=network(config),
       schedule=schedule(config, train_examples), plateau=_plateau(config, train_examples),
       batch_size=config.batch_size, micro_batches=config.micro_batches,
       momentum=config.momentum, dampening=config.dampening,
       weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
-      crop=config.crop, flip=config.flip, mean=source.MEAN, std=source.STD, image_shape=image_shape(config),
+      crop=config.crop, flip=config.flip, mean=info.mean, std=info.std, image_shape=image_shape(config),
       deterministic=config.deterministic,
       # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
       mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))

@@ -23,24 +23,24 @@ class Files:
   """A `data.Split` of files.
 
   Attributes:
-    names: their paths, seen from `root`; labels: int32 array.
+    root: a folder; names: their paths, seen from there; labels: int32 array.
   """
 
   def __init__(self, root, names, labels):
-    self._root, self.names, self.labels = root, names, labels
+    self.root, self.names, self.labels = root, names, labels
 
   def __len__(self):
     return len(self.names)
 
   def __getitem__(self, index):
-    file = self._root / self.names[index]
+    file = self.root / self.names[index]
     try:
       return file.read_bytes(), int(self.labels[index])
     except OSError as error:
       raise UserError(f'{file} cannot be read: {error.strerror}') from error
 
   def name_of(self, index):
-    return str(self._root / self.names[index])
+    return str(self.root / self.names[index])
 
 
 class Members:

@@ -4,9 +4,11 @@ A split is one file or many, `train-00000-of-00002.parquet` or `train/0000.parqu
 below it, as a download of the whole repository leaves it.
 """
 
+import contextlib
 import os
 import pathlib
 import re
+import threading
 
 import numpy as np
 
@@ -62,57 +64,87 @@ def _entries(folder):
                                           for part in re.split(r'(\d+)', entry.name)])
 
 
-def read(files):
-  """Decoded images, uint8 [n, height, width, 3], labels, int32 [n], and whether the images are stored as JPEG.
+class Rows:
+  """A `data.Split` of the rows of Parquet files.
 
-  Raises:
-    UserError: a file is no Parquet file, or damaged; it lacks a column; an image cannot be decoded, or has another size
-      than the first.
+  An image is read with the others of its row group, the last of which a thread keeps: fast in order, slow at random.
+
+  Attributes:
+    group_bytes: mean size of a row group.
   """
-  from zeroinit.data.reading import images  # OpenCV, which whoever reads from the cache need not wait for
 
-  pixels, labels, lossy = [], [], False
-  for file in files:
-    for content, label in _rows(file):
-      try:
-        image = images.decode(content)
-        if pixels and image.shape != pixels[0].shape:
-          raise ValueError(f'it is {image.shape[1]}x{image.shape[0]} and the first is '
-                           f'{pixels[0].shape[1]}x{pixels[0].shape[0]}')
-      except ValueError as error:
-        raise UserError(f'image {len(pixels)} of the split, in {file}: {error}') from error
-      pixels.append(image)
-      labels.append(label)
-      lossy = lossy or content[:2] == b'\xff\xd8'
-  if not pixels:
-    raise UserError(f'{files[0]} and its like hold no images')
-  strange = [label for label in labels if not 0 <= label < 2**31]
-  if strange:
-    raise UserError(f'{files[0]} or its like has the label {strange[0]}')
-  return np.stack(pixels), np.array(labels, np.int32), lossy
+  def __init__(self, files):
+    """Raises UserError where a file is no Parquet file, or has no columns of encoded images and whole numbers."""
+    import pyarrow.parquet  # half a second to import, and not needed from the cache
+
+    self._groups, counts, sizes = [], [], []  # (file, number in it, (image, label))
+    for file in files:
+      with _naming(file), pyarrow.parquet.ParquetFile(file) as opened:
+        columns = _columns(file, opened.schema_arrow)
+        for number in range(opened.num_row_groups):
+          group = opened.metadata.row_group(number)
+          self._groups.append((file, number, columns))
+          counts.append(group.num_rows)
+          sizes.append(group.total_byte_size)
+    self._ends = np.cumsum(counts, dtype=np.int64)
+    if not sum(counts):
+      raise UserError(f'{files[0]} and its like hold no images')
+    self.group_bytes = sum(sizes) / len(sizes)
+    self._kept = threading.local()
+
+  def __len__(self):
+    return int(self._ends[-1])
+
+  def __getitem__(self, index):
+    place = int(np.searchsorted(self._ends, index, side='right'))
+    if getattr(self._kept, 'place', None) != place:
+      self._kept.columns, self._kept.place = _read(*self._groups[place]), place
+    contents, labels = self._kept.columns
+    row = int(index) - (int(self._ends[place - 1]) if place else 0)
+    return contents[row].as_py(), labels[row].as_py()
+
+  def name_of(self, index):
+    file, *_ = self._groups[int(np.searchsorted(self._ends, index, side='right'))]
+    return f'image {index} of the split, in {file}'
 
 
-def _rows(file):
-  """(bytes of the encoded image, its label) of every row."""
-  import pyarrow  # half a second to import, and not needed from the cache
+def _columns(file, schema):
+  """Names of the columns of images and of labels."""
+  import pyarrow
+
+  image, label = (_column(file, schema.names, known) for known in (IMAGE, LABEL))
+  kind, number = schema.field(image).type, schema.field(label).type
+  if pyarrow.types.is_struct(kind) and kind.get_field_index('bytes') >= 0:
+    kind = kind.field('bytes').type
+  are_bytes = any(test(kind) for test in (
+      pyarrow.types.is_binary, pyarrow.types.is_large_binary, pyarrow.types.is_binary_view))
+  if not are_bytes or not pyarrow.types.is_integer(number):
+    raise UserError(f'{file} has {kind} for {image} and {number} for {label}; there must be encoded images, as bytes, '
+                    'and whole numbers')
+  return image, label
+
+
+def _read(file, number, columns):
+  """The encoded images and the labels of a row group."""
   import pyarrow.parquet
 
+  image, label = columns
+  with _naming(file), pyarrow.parquet.ParquetFile(file) as opened:
+    table = opened.read_row_group(number, columns=[image, label]).combine_chunks()
+    contents, labels = (table[name].combine_chunks() for name in columns)
+    if pyarrow.types.is_struct(contents.type):
+      contents = contents.field('bytes')
+    if contents.null_count or labels.null_count:
+      raise UserError(f'{file} has rows without {image} or {label}')
+    return contents, labels
+
+
+@contextlib.contextmanager
+def _naming(file):
+  import pyarrow
+
   try:
-    with pyarrow.parquet.ParquetFile(file) as opened:
-      columns = opened.schema_arrow.names
-      image, label = (_column(file, columns, known) for known in (IMAGE, LABEL))
-      for batch in opened.iter_batches(1000, columns=[image, label]):
-        contents, numbers = batch.column(image), batch.column(label)
-        if pyarrow.types.is_struct(contents.type):
-          contents = contents.field('bytes')
-        are_bytes = any(test(contents.type) for test in (
-            pyarrow.types.is_binary, pyarrow.types.is_large_binary, pyarrow.types.is_binary_view))
-        if not are_bytes or not pyarrow.types.is_integer(numbers.type):
-          raise UserError(f'{file} has {contents.type} for {image} and {numbers.type} for {label}; there must be '
-                          'encoded images, as bytes, and whole numbers')
-        if contents.null_count or numbers.null_count:
-          raise UserError(f'{file} has rows without {image} or {label}')
-        yield from zip(contents.to_pylist(), numbers.to_pylist(), strict=True)
+    yield
   except (pyarrow.ArrowException, OSError, KeyError, OverflowError) as error:
     raise UserError(f'{file} is not a Parquet file of images, or damaged: {first_line(error)}') from error
 

@@ -1,0 +1,46 @@
+"""A network of one's own: convolutions without shortcuts, in which every method about norms and biases has its place.
+
+  zeroinit train examples/plain_network.py --workdir=runs/plain
+  zeroinit study examples/plain_network.py --workdir=runs/plain_study
+
+docs/own_network.md says what is asked of such a network. Copy the file to begin with.
+"""
+
+import flax.linen as nn
+
+from zeroinit import Method, load_config
+from zeroinit.networks.layers import normalize
+
+
+class Plain(nn.Module):
+  """`depth` layers, the last of which is the classifier; width of 16, 32 and 64 times `width` channels."""
+
+  method: Method
+  num_classes: int
+  depth: int
+  width: int
+
+  @nn.compact
+  def __call__(self, images, train):
+    x = images
+    for i in range(self.depth - 1):
+      stage, begins = divmod(3 * i, self.depth - 1)
+      halve = stage > 0 and begins < 3
+      x = nn.Conv(16 * 2**stage * self.width, (3, 3), strides=2 if halve else 1, name=f'conv{i + 1}',
+                  use_bias=self.method.biases == 'channel', kernel_init=nn.initializers.he_normal())(x)
+      x = nn.relu(normalize(self.method, x, train, name=f'norm{i + 1}'))
+    return nn.Dense(self.num_classes, name='classifier', kernel_init=nn.initializers.zeros)(x.mean((1, 2)))
+
+
+def get_config(method='batch_norm'):
+  config = load_config(f'digits:{method}')
+  config.network = f'{__file__}:Plain'
+  return config
+
+
+def sweep():
+  """What do norms do without shortcuts? Digits, depth 10 and 28."""
+  for method in ('biases', 'batch_norm'):
+    for depth in (10, 28):
+      for log2_rate in range(-4, 3, 2):
+        yield f':{method}', {'depth': depth, 'learning_rate': 2.0**log2_rate}

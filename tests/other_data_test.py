@@ -1,0 +1,265 @@
+"""Data sets that are not ours: folders of images, what TFDS has prepared, and a function of one's own file."""
+
+import io
+import json
+import os
+import shutil
+
+import command
+import numpy as np
+import pytest
+from other_copies import CLASSES, picture, write_folder, write_tfds
+from PIL import Image
+
+from zeroinit import data, own
+from zeroinit.data import others
+from zeroinit.runs import run_directory
+from zeroinit.runs.train import train
+from zeroinit.studies import manifest, sweeps
+from zeroinit.studies.cells import make_cell
+from zeroinit.system.errors import UserError
+from zeroinit.training.config import base_config, check
+from zeroinit.training.recipe import make_recipe
+
+FILE = """
+import numpy as np
+from zeroinit import data
+
+def halves(data_dir):
+  'The digits, dark ones against bright ones.'
+  digits = data.load('digits')
+  brighter = lambda images: (images.mean((1, 2, 3)) > 4.9).astype(np.int64)
+  return (digits.train_images, brighter(digits.train_images), digits.test_images, brighter(digits.test_images))
+
+def floats(data_dir):
+  return [x / 16 if x.ndim == 4 else x for x in halves(data_dir)]
+
+def returning(*arrays):
+  return lambda data_dir: arrays
+
+pixels, labels = np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1])
+three = returning(pixels, labels, pixels)
+wide = returning(pixels[:, :4], labels, pixels[:, :4], labels)
+sixteen = returning(pixels.astype(np.uint16), labels, pixels, labels)
+cut = returning(pixels, labels[:3], pixels, labels)
+missing = returning(pixels, labels, pixels, labels + 1)
+negative = returning(pixels, labels - 1, pixels, labels)
+nan = returning(np.full((4, 8, 8, 1), np.nan), labels, pixels * 1.0, labels)
+one = returning(pixels, labels * 0, pixels, labels * 0)
+words = returning(pixels, labels.astype(str), pixels, labels)
+nothing = returning()
+
+def fails(data_dir):
+  raise KeyError(data_dir)
+"""
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'cache'))
+  data._known.clear()
+
+
+def config_of(dataset, **fields):
+  config = base_config('batch_norm')
+  config.update(dataset=dataset, crop='none', depth=10, width=1, epochs=2.0, batch_size=12, learning_rate=0.25,
+                evaluations=2, tensorboard=False)
+  config.update(fields)
+  return config
+
+
+@pytest.fixture
+def file(tmp_path):
+  (tmp_path / 'mine.py').write_text(FILE)
+  return tmp_path / 'mine.py'
+
+
+# Folders.
+
+
+@pytest.mark.parametrize('test_name', ['val', 'test'])
+def test_a_folder_of_equal_images_is_whole_in_memory(tmp_path, test_name, capsys, monkeypatch):
+  root = write_folder(tmp_path / 'animals', test_name=test_name)
+  dataset, info = data.load(f'folder:{root}'), data.info(f'folder:{root}')
+  assert isinstance(dataset, data.Dataset) and dataset.title == 'animals, 3 classes'
+  assert dataset.train_labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+  np.testing.assert_array_equal(dataset.train_images[9], np.asarray(Image.open(io.BytesIO(picture(1, 1)))))
+  assert (info.num_classes, info.train_examples, info.image_size, info.channels) == (3, 24, 12, 3)
+  np.testing.assert_allclose(info.mean, dataset.train_images.mean((0, 1, 2)), rtol=1e-5)
+  np.testing.assert_allclose(info.std, dataset.train_images.std((0, 1, 2)), rtol=1e-5)
+  assert 'looking at the images' in capsys.readouterr().out
+  monkeypatch.setattr(others, 'decoded', lambda *_: pytest.fail('decoded again'))
+  again = data.load(f'folder:{root}')
+  np.testing.assert_array_equal(again.train_images, dataset.train_images)
+  assert data.info(f'folder:{root}') == info and again.order == dataset.order
+
+
+def test_a_changed_folder_is_looked_at_again(tmp_path):
+  root = write_folder(tmp_path / 'animals')
+  assert data.load(f'folder:{root}').train_examples == 24
+  before = data.info(f'folder:{root}').mean
+  (root / 'train' / 'bee' / 'new.png').write_bytes(picture(1, 99))
+  assert data.load(f'folder:{root}').train_examples == 25
+  assert data.info(f'folder:{root}').mean != before
+
+
+@pytest.mark.parametrize('odd', ['train/cat/7.png', 'val/ant/0.png'])
+def test_a_folder_of_several_sizes_streams(tmp_path, odd):
+  root = write_folder(tmp_path / 'animals')
+  (root / odd).write_bytes(picture(0, 0, size=(20, 16)))
+  dataset, info = data.load(f'folder:{root}'), data.info(f'folder:{root}')
+  assert isinstance(dataset, data.StreamedDataset) and len(dataset.train) == 24 and info.image_size is None
+  with pytest.raises(UserError, match=r'image_size is 0; it must be from 1 to 4096, to which.*folder:animals'):
+    check(config_of(f'folder:{root}'))
+
+
+def test_images_that_are_not_square_or_too_many_stream(tmp_path, monkeypatch):
+  wide = write_folder(tmp_path / 'wide', size=(10, 12))
+  assert data.info(f'folder:{wide}').image_size is None
+  root = write_folder(tmp_path / 'animals')
+  monkeypatch.setattr(others, 'SMALL', 36 * 12 * 12 * 3 - 1)
+  info = data.info(f'folder:{root}')
+  assert info.image_size is None
+  monkeypatch.setattr(others, 'SAMPLE', 12)  # every second image
+  data._known.clear()
+  os.utime(root / 'train' / 'ant' / '0.png', (0, 0))  # so that it is looked at again
+  np.testing.assert_allclose(data.info(f'folder:{root}').mean, info.mean, rtol=0.05)
+
+
+@pytest.mark.parametrize('damage, message', [
+    (lambda root: shutil.rmtree(root / 'val'), 'animals lacks test images: test or val'),
+    (lambda root: shutil.rmtree(root / 'train'), 'animals lacks train'),
+    (lambda root: shutil.rmtree(root), 'there is no folder .*animals'),
+    (lambda root: (root / 'val' / 'dog').mkdir(), 'val/dog is none of the 3 classes'),
+    (lambda root: [file.unlink() for file in (root / 'train' / 'bee').iterdir()], 'train/bee holds no images'),
+    (lambda root: [shutil.rmtree(root / 'train' / name) for name in CLASSES[1:]], 'has 1 folders of classes'),
+    (lambda root: (root / 'train' / 'ant' / '3.png').write_bytes(b'x'), r'train/ant/3\.png cannot be used: .* not an'),
+    (lambda root: (root / 'val' / 'cat' / '0.png').write_bytes(picture(0, 0)[:90]), r'val/cat/0\.png cannot be used'),
+])
+def test_damaged_folders(tmp_path, damage, message):
+  root = write_folder(tmp_path / 'animals')
+  damage(root)
+  with pytest.raises(UserError, match=message):
+    data.load(f'folder:{root}')
+
+
+@pytest.mark.parametrize('name, message', [
+    ('folder:', 'a path must follow'), ('tfds:', 'a name must follow'), ('folder:gs://x/y', 'copy it there first'),
+    ('folder:$NOWHERE/x', 'the environment has no NOWHERE'),
+    ('tfds:flowers', r'no flowers of TFDS in .*tfds\.data_source')])
+def test_names_that_lead_nowhere(name, message):
+  with pytest.raises(UserError, match=message):
+    data.load(name)
+
+
+def test_a_run_on_a_folder_learns_and_goes_on_where_the_folder_has_moved(tmp_path):
+  root = write_folder(tmp_path / 'animals')
+  result = train(config_of(f'folder:{root}', epochs=20.0), tmp_path / 'run')
+  assert result['test_accuracy'] > 0.9 and result['dataset'] == 'folder:animals' and result['protocol'] == 'own'
+  config = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert config['dataset'] == f'folder:{root}' and config['info']['num_classes'] == 3
+  (tmp_path / 'elsewhere').mkdir()
+  moved = shutil.move(root, tmp_path / 'elsewhere')
+  assert train(config_of(f'folder:{moved}', epochs=20.0), tmp_path / 'run') == result
+  data._known.clear()
+  net, variables = run_directory.load(tmp_path / 'run')  # without its data
+  assert net.num_classes == 3 and variables['params']
+
+
+def test_a_streamed_folder_trains(tmp_path):
+  root = write_folder(tmp_path / 'animals', size=(20, 24))
+  config = config_of(f'folder:{root}', image_size=12, crop='random_resized', epochs=3.0)
+  result = train(config, tmp_path / 'run')
+  assert result['steps'] == 6 and result['classes'] == 3
+
+
+# TFDS.
+
+
+@pytest.mark.parametrize('channels, test_name', [(3, 'test'), (1, 'validation')])
+def test_a_data_set_of_tfds(tmp_path, channels, test_name, monkeypatch):
+  write_tfds(tmp_path / 'tfds', channels=channels, test_name=test_name)
+  for name, data_dir in (('tfds:shades', tmp_path / 'tfds'), ('tfds:shades:1.2.3', tmp_path / 'tfds')):
+    dataset, info = data.load(name, str(data_dir)), data.info(name, str(data_dir))
+    assert dataset.title == 'shades 1.2.3 of TFDS' and dataset.train_images.shape == (24, 12, 12, channels)
+    np.testing.assert_array_equal(dataset.test_labels, [0] * 4 + [1] * 4 + [2] * 4)
+    assert (info.num_classes, info.image_size, info.channels) == (3, 12, channels)
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
+  recipe = make_recipe(config_of('tfds:shades'), 24)
+  assert recipe.image_shape == (12, 12, channels) and recipe.net.num_classes == 3
+
+
+def test_a_data_set_of_tfds_that_is_not_whole(tmp_path):
+  root = write_tfds(tmp_path / 'tfds')
+  shard = next((root / 'shades' / '1.2.3').glob('*train*'))
+  content = shard.read_bytes()
+  shard.write_bytes(content[:len(content) // 2])
+  with pytest.raises(UserError, match='record 0 of shades train'):
+    data.load('tfds:shades', str(root))
+  shard.unlink()
+  with pytest.raises(UserError, match='is not whole: it lacks shades-train'):
+    data.load('tfds:shades', str(root))
+
+
+# A function of one's own.
+
+
+def test_a_function_gives_a_data_set(file):
+  dataset, info = data.load(f'{file}:halves'), data.info(f'{file}:halves')
+  assert dataset.title == 'mine.py:halves' and dataset.train_images.shape == (1437, 8, 8, 1)
+  assert info == data.Info(2, 1437, 8, 1, info.mean, info.std)
+  np.testing.assert_allclose(info.mean, dataset.train_images.mean(), rtol=1e-5)
+  scaled = data.load(f'{file}:floats')
+  assert scaled.train_images.dtype == np.float32
+  np.testing.assert_allclose(scaled.train_images * 16, dataset.train_images)
+
+
+@pytest.mark.parametrize('function, message', [
+    ('three', 'must return four arrays'), ('nothing', 'must return four arrays'),
+    ('wide', r'images of \[4, 8, 1\]; all must'), ('sixteen', 'returns uint16'),
+    ('cut', '4 train images and 3 labels'), ('missing', 'test labels from 1 to 2'),
+    ('negative', 'train labels from -1 to 0'), ('nan', 'not finite'), ('one', 'returns one class'),
+    ('words', r'as train labels; there must be \[n\] of whole'), ('fails', r'mine\.py:fails fails: KeyError'),
+    ('halfs', r'no function halfs.*halves'), ('labels', 'no function labels')])
+def test_functions_that_return_something_else(file, function, message):
+  with pytest.raises(UserError, match=message):
+    data.load(f'{file}:{function}')
+
+
+def test_a_run_keeps_the_file_and_does_not_go_on_with_another_version(file, tmp_path):
+  config = config_of(f'{file}:halves', epochs=1.0, batch_size=64)
+  result = train(config, tmp_path / 'run')
+  assert result['dataset'] == 'mine.py:halves' and result['test_accuracy'] > 0.6
+  assert (tmp_path / 'run' / 'mine.py').read_text() == FILE
+  assert train(config, tmp_path / 'run') == result
+  file.write_text(FILE.replace('4.9', '5.0'))
+  with pytest.raises(UserError, match=r'mine\.py has changed since'):
+    train(config, tmp_path / 'run')
+  net, _ = run_directory.load(tmp_path / 'run')
+  assert net.num_classes == 2
+
+
+def test_a_cell_knows_the_version_of_the_file_and_workers_take_the_copy(file, tmp_path):
+  (tmp_path / 'config.py').write_text('from zeroinit import load_config\nfrom zeroinit.training.config import *\n'
+                                      'def get_config(method="none"):\n  return load_config(f"digits:{method}")\n')
+  cell = lambda: make_cell(f'{tmp_path}/config.py', {'dataset': f'{file}:halves', 'depth': 10})
+  before = cell()
+  assert before.dataset == 'mine.py:halves' and before.classes == 2
+  study = manifest.begin(tmp_path / 'study', 'mine', '', [before])
+  file.write_text(FILE.replace('4.9', '5.0'))
+  assert cell().identity != before.identity
+  loaded, = study.cells
+  config = loaded.load_config(study.files)
+  assert config.dataset == f'{study.files}/mine.py:halves'
+  assert own.substance((study.files / 'mine.py').read_text()) == own.substance(FILE)
+
+
+@pytest.mark.slow
+def test_the_example_is_a_study(tmp_path):
+  swept, _ = sweeps.own_study(str(command.ROOT / 'examples' / 'random_labels.py'))
+  cells = sweeps.expand(swept)
+  assert {cell.dataset for cell in cells} == {'random_labels.py:random_labels'} and len(cells) == 9
+  study = manifest.begin(tmp_path / 'study', 'mine', '', cells)
+  config = cells[4].load_config(study.files)
+  config.update(epochs=1.0, evaluations=1, tensorboard=False)
+  assert train(config, tmp_path / 'run')['status'] == 'done'

@@ -1,0 +1,45 @@
+"""tfds:NAME, any data set of images with classes that TensorFlow Datasets has prepared, in array_record or TFRecord.
+
+NAME may have a configuration and a version: tfds:imagenet_v2/matched-frequency/3.0.0.
+"""
+
+import os
+import pathlib
+
+from zeroinit.data.others import Found, state_of
+from zeroinit.data.reading import tfds_copy
+from zeroinit.system import paths
+from zeroinit.system.errors import UserError
+
+TEST = ('test', 'validation')
+
+
+def info(name, data_dir=''):
+  """See `data.info`. data_dir: the folder that holds NAME. Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
+  return _find(name, data_dir).info
+
+
+def load(name, data_dir=''):
+  """See `data.load`."""
+  return _find(name, data_dir).load()
+
+
+def _find(name, data_dir):
+  roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
+  roots = [pathlib.Path(paths.expanded(root)).absolute() for root in roots if root]
+  name = name.replace(':', '/')
+  path = next(filter(None, (tfds_copy.find(root, name) for root in roots)), None)
+  if path is None:
+    raise UserError(f'no {name} of TFDS in {" and in ".join(map(str, roots))}: there must be {name}/VERSION with '
+                    'dataset_info.json. Prepare it with tensorflow_datasets, '
+                    f"tfds.data_source('{name.split('/')[0]}'), and "
+                    'pass --config.data_dir=THE_FOLDER_IT_IS_IN; nothing is downloaded by itself')
+  copy = tfds_copy.read(path, name.split('/')[0])
+  test = next((split for split in TEST if split in copy.splits), None)
+  if 'train' not in copy.splits or test is None:
+    raise UserError(f'the {name} in {path} has the splits {", ".join(copy.splits)}; there must be train, and test or '
+                    'validation')
+  if copy.num_classes < 2:
+    raise UserError(f'the {name} in {path} does not say how many classes it has')
+  return Found(f'{copy.name} of TFDS', copy.num_classes, copy.channels, copy.splits['train'], copy.splits[test],
+               state_of(sorted(file for file in path.iterdir() if file.is_file())), order=copy.name)
