@@ -35,7 +35,8 @@ MISTAKES = [
     ('--config=BROKEN/empty.py --workdir=W', 'no function get_config'),
     ('--config=BROKEN/elsewhere.py --workdir=W', "zeroinit.load_config('digits:METHOD')"),
     # Values.
-    ('DIGITS --config.dataset=mnist', "unknown dataset 'mnist'; there are: cifar10, digits, imagenet"),
+    ('DIGITS --config.dataset=mnist',
+     "unknown dataset 'mnist'; there are: cifar10, cifar100, digits, imagenet, svhn, tfds:NAME"),
     ('DIGITS --config.image_size=16', 'image_size is 16; the images of digits have 8 pixels'),
     ('DIGITS --config.network=resnet50_v3', "network is 'resnet50_v3'; it must be one of: wide_resnet"),
     ('DIGITS --config.network=resnet50_v2', 'depth is 16; a resnet50_v2 has 50 layers'),

@@ -98,7 +98,7 @@ def surroundings(tmp_path_factory):
   small_copies.write(folder / 'DATA', 'cifar100', 'tfds', small_copies.pictures(100))
   small_copies.write(folder / 'DATA', 'svhn', 'tfds', small_copies.pictures(10))
   other_copies.write_tfds(folder / 'DATA')
-  other_copies.write_folder(folder / 'flowers')
+  other_copies.write_folder(folder / 'flowers', train=30)
   return folder
 
 

@@ -78,7 +78,7 @@ def accuracy_table(study):
 
 def one_group(method, network, batch_size=64, l2=True, dataset='cifar10'):
   fields = {'batch_size': batch_size, 'weight_decay': 5e-4 if l2 else 0.0, 'learning_rate': 0.1, 'seed': 0}
-  cell = Cell('x', '', {}, method, network, dataset, fields, '', 'paper', 200.0, 0.0, 0.0)
+  cell = Cell('x', '', {}, method, network, dataset, 10, fields, '', 'paper', 200.0, 0.0, 0.0)
   return groups.Group((cell,), {}, {})
 
 
@@ -258,7 +258,7 @@ def test_top5_is_that_of_the_chosen_run(tmp_path):
   config, cells = 'configs/imagenet.py:ghost_norm,v2', []
   for i, rate in enumerate((0.25, 0.5, 1.0)):
     fields = {'batch_size': 256, 'weight_decay': 1e-4, 'epochs': 90.0, 'learning_rate': rate, 'seed': 0}
-    cells.append(Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', fields,
+    cells.append(Cell(f'cell{i}', config, {}, 'ghost_norm(ghost_size=256)', 'ResNet-50-V2', 'imagenet', 1000, fields,
                               '', 'paper', 90.0, 0.0, 0.0))
   study = manifest.begin(tmp_path, 'table4', 'ImageNet', cells)
   for cell, top1, top5 in zip(cells, (0.70, 0.75, 0.74), (0.90, 0.92, 0.93), strict=True):
