@@ -14,7 +14,7 @@ FORMS = ('folders', 'flat and val.txt', 'Kaggle', 'flat and devkit', 'archives')
 def write(folder, form, train, validation):
   """A copy in one of FORMS, and its data_dir. train, validation: [(file name, content, label)]."""
   folder.mkdir(parents=True)
-  synsets = ilsvrc._synsets()
+  synsets = ilsvrc.synsets()
   base = folder / 'ILSVRC' / 'Data' / 'CLS-LOC' if form == 'Kaggle' else folder
   if form == 'archives':
     by_class = {}
@@ -45,7 +45,7 @@ def write(folder, form, train, validation):
 def devkit(validation):
   """[(name, content)]: numbers of classes in an order of their own, and the ground truth in these."""
   number_of = lambda label: 1000 - label
-  synsets = np.array([(number_of(label), synset) for label, synset in enumerate(ilsvrc._synsets())],
+  synsets = np.array([(number_of(label), synset) for label, synset in enumerate(ilsvrc.synsets())],
                      [('ILSVRC2012_ID', object), ('WNID', object)])
   meta = io.BytesIO()
   scipy.io.savemat(meta, {'synsets': synsets})

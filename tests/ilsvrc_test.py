@@ -57,7 +57,7 @@ def test_every_form_gives_the_images_and_labels_of_tfds(copies, form):
 
 def test_labels_are_the_places_of_the_1000_synsets_when_sorted():
   """As in torchvision and TFDS, whose label 0 is the tench; in the devkit the kit fox has number 1."""
-  synsets = ilsvrc._synsets()
+  synsets = ilsvrc.synsets()
   assert len(set(synsets)) == 1000 and synsets == sorted(synsets)
   assert (synsets[0], synsets[999], synsets[278]) == ('n01440764', 'n15075141', 'n02119789')
 

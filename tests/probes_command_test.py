@@ -192,6 +192,7 @@ MISTAKES = [
     ('variance --config=configs/cifar10.py --workdir=W --config.data_dir=/nowhere', 'no CIFAR-10 in /nowhere'),
     ('variance --checkpoint=EMPTY --workdir=W', 'is not the directory of a run'),
     ('variance --checkpoint=RUN --updates=3 --workdir=W', 'leave out --updates'),
+    ('variance --checkpoint=RUN,OTHER --workdir=W', 'differ in matmul_precision (default, highest): measure them one'),
     ('variance --checkpoint=RUN/checkpoints --workdir=W', 'is not the directory of a run'),
     ('variance DIGITS --config.network=vgg --config.depth=16', 'VGG-16 has no residual blocks'),
     ('gradients DIGITS --depths=16,17', 'depth is 17'),
@@ -222,7 +223,11 @@ def answers(tmp_path_factory, trained):
     place = tmp_path_factory.mktemp('mistake')
     (place / 'empty').mkdir()
     words = words.replace('DIGITS', '--config=configs/digits.py:ghost_norm --workdir=W').replace('=W', '=MADE')
-    for word, path in (('RUN', trained), ('MADE', place / 'made'), ('EMPTY', place / 'empty')):
+    other = place / 'other'
+    other.mkdir()
+    config = json.loads((trained / 'config.json').read_text())
+    (other / 'config.json').write_text(json.dumps(config | {'matmul_precision': 'highest'}))
+    for word, path in (('OTHER', other), ('RUN', trained), ('MADE', place / 'made'), ('EMPTY', place / 'empty')):
       words = words.replace(word, str(path))
     name, *flags = words.split()
     commands.append([f'zeroinit.probes.{name}', *flags])

@@ -17,6 +17,8 @@ import typing
 
 import cifar10_copies
 import command
+import ilsvrc_copies
+import imagenet_copies
 import other_copies
 import pytest
 import small_copies
@@ -132,7 +134,7 @@ def assert_installs(line):
 
 # What makes a command small. Later flags replace earlier ones.
 SMALL = {
-    'zeroinit.main': '--config.batch_size=32 --config.epochs=1 --config.evaluations=1 --config.tensorboard=false '
+    'zeroinit.main': '--config.batch_size=16 --config.epochs=1 --config.evaluations=1 --config.tensorboard=false '
                      '--config.width=1',
     'zeroinit.launch.local': '--seeds=1 --set=epochs=0.3 --set=evaluations=1 --set=learning_rate=2^-5 --set=depth=10 '
                              '--slots=1',
@@ -211,6 +213,19 @@ def test_what_a_page_runs(page, surroundings, first_run):
     assert code == 0 and 'Traceback' not in said, f'{line}: {said[-1000:]}'
   ran = python(surroundings, '-c', python_of(page))
   assert not ran.returncode, ran.stderr
+
+
+@pytest.mark.slow
+def test_the_command_for_imagenet_trains_on_folders(surroundings):
+  """That of the table of data, with a network that fits a few images."""
+  line, = (line for line in commands(ROOT / 'docs' / 'runs.md') if line.startswith('zeroinit train imagenet '))
+  validation = [(f'ILSVRC2012_val_{i:08d}.JPEG', *of) for i, (_, *of) in enumerate(imagenet_copies.examples(50, 4), 1)]
+  ilsvrc_copies.write(surroundings / 'IMAGENET', 'flat and devkit', imagenet_copies.examples(0, 20), validation)
+  small = ('--config.network=cifar_resnet --config.depth=8 --config.image_size=16 --config.batch_size=8 '
+           '--config.epochs=1 --config.evaluations=1 --config.tensorboard=false')
+  words = [*words_of(line.replace('=DATA', '=IMAGENET')), *small.split()]
+  (code, said), = one_after_another(surroundings, [words])
+  assert code == 0 and 'ImageNet, 20 of 1,281,167 train images' in said and 'after 2 steps' in said, said[-1000:]
 
 
 def test_every_file_is_in_the_map():

@@ -302,9 +302,11 @@ def test_the_digits_depart_from_nothing(tmp_path):
 def test_cells_that_differ_in_threads_and_versions_are_named(tmp_path):
   study = make_study(tmp_path, 'digits', lambda cell: (0.9, 0.2))
   first = dataclasses.replace(study, cells=study.cells[:1])
-  fill(first, lambda cell: (0.9, 0.2), threads=16, versions={'jax': '0.11.0'})
+  assert 'Settings' not in header.what_was_run(groups.gather(study))
+  fill(first, lambda cell: (0.9, 0.2), threads=16, versions={'jax': '0.11.0'}, settings={'XLA_FLAGS': '--x=1'})
   says = header.what_was_run(groups.gather(study))
   assert 'CPU threads: 16 and 2 (cells differ)' in says and 'jax 0.11.0 and 0.10.2' in says and '40:00' in says
+  assert 'Settings of XLA and JAX: XLA_FLAGS=--x=1 and none (cells differ)' in says
 
 
 # The claims.

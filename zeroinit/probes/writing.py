@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from absl import flags
 
-from zeroinit import command_line
+from zeroinit import command_line, data
 from zeroinit.probes import inputs
 from zeroinit.report.figures import STYLE
 from zeroinit.system import environment, json_files, objects
@@ -49,9 +49,10 @@ def title(configs, nets, data=None):
 def settings(configs, nets):
   """What a JSON says of the configs and networks it comes from; lists where they differ."""
   once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
-  fields = ('dataset', 'batch_size', 'learning_rate', 'momentum', 'dampening', 'weight_decay', 'classifier_init',
+  fields = ('batch_size', 'learning_rate', 'momentum', 'dampening', 'weight_decay', 'classifier_init',
             'seed', 'dtype')
-  return {**{name: once(config[name] for config in configs) for name in fields},
+  return {'dataset': once(data.short(config.dataset) for config in configs),
+          **{name: once(config[name] for config in configs) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
           'kernel_init': once(net.kernel_init for net in nets),
           'matmul_precision': once(config.matmul_precision for config in configs)}

@@ -63,12 +63,16 @@ def what_was_run(gathered):
     for name, version in result.get('versions', {}).items():
       versions.setdefault(name, {})[version] = None
   threads = says('threads')
+  settings = _different(' '.join(f'{name}={value}' for name, value in result.get('settings', {}).items()) or 'none'
+                        for result in results)
   seconds = math.fsum(result.get('seconds') or 0.0 for result in results)
   fields = [cell.fields for cell in gathered.study.cells]
   parts = (
       f'Learning rates: {_different(about_rates(of["momentum"], of["dampening"]) for of in fields)}',
       f'Data: {says("data")}', f'Device: {says("device")}',
       f'CPU threads: {threads}' + (' (cells differ)' if ' and ' in threads else ''),
+      *([] if settings == 'none' else [
+          f'Settings of XLA and JAX: {settings}' + (' (cells differ)' if ' and ' in settings else '')]),
       'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),
       f'Revision: {says("git_revision") or "not known"}', f'Time computed: {duration(seconds)}')
   return counts + ' ' + '. '.join(parts) + '.'

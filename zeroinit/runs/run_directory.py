@@ -246,6 +246,7 @@ IF_THERE = {
     'classes': lambda value: json_files.is_count(value) and value > 1,
     **dict.fromkeys(('train_loss', 'test_cross_entropy', 'test_loss', 'last_quarter_cross_entropy', 'seconds'),
                     lambda value: value is None or json_files.is_number(value)),
+    'settings': lambda value: isinstance(value, dict),
     **dict.fromkeys(('data', 'dataset', 'device', 'protocol', 'method'), json_files.is_text),
     **dict.fromkeys(('versions', 'checksums'),
                     lambda value: isinstance(value, dict) and all(map(json_files.is_text, value.values()))),

@@ -44,11 +44,11 @@ def splits(base):
   Raises:
     UserError: there are no validation images, or nothing says their labels; a class is none of ImageNet's, or empty.
   """
-  known = {synset: label for label, synset in enumerate(_synsets())}
+  known = {synset: label for label, synset in enumerate(synsets())}
   return _train(base, known), _validation(base, known)
 
 
-def _synsets():
+def synsets():
   """The names of the 1000 classes, sorted."""
   import tensorflow_datasets as tfds
 
