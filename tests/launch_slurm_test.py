@@ -205,7 +205,7 @@ def until(condition, seconds=900):
 def test_an_array_on_a_real_slurm(real_slurm, tmp_path):
   workdir = tmp_path / AWKWARD
   launch = [sys.executable, '-m', 'zeroinit.launch.slurm', '--study=digits', '--methods=zeroinit,batch_norm',
-            '--set=depth=10', '--set=epochs=2', '--set=learning_rate=2^-8,2^-7,2^-6,2^-5', '--seeds=1',
+            '--set=depth=10', '--set=epochs=12', '--set=learning_rate=2^-8,2^-7,2^-6,2^-5', '--seeds=1',
             f'--workdir={workdir}', '--gpus=0', '--cpus=1']
   submitted = real_slurm(*launch)
   assert '0 of 8 cells are done, 0 wait or run; submitted 8 in 8 tasks' in submitted

@@ -71,8 +71,7 @@ def what_was_run(gathered):
       f'Learning rates: {_different(about_rates(of["momentum"], of["dampening"]) for of in fields)}',
       f'Data: {says("data")}', f'Device: {says("device")}',
       f'CPU threads: {threads}' + (' (cells differ)' if ' and ' in threads else ''),
-      *([] if settings == 'none' else [
-          f'Settings of XLA and JAX: {settings}' + (' (cells differ)' if ' and ' in settings else '')]),
+      *([f'Settings of XLA and JAX: {settings} (cells differ)'] if ' and ' in settings else []),
       'Versions: ' + ', '.join(f'{name} {_different(there)}' for name, there in versions.items()),
       f'Revision: {says("git_revision") or "not known"}', f'Time computed: {duration(seconds)}')
   return counts + ' ' + '. '.join(parts) + '.'

@@ -16,7 +16,9 @@ def config_fields(fields):
 
 def cell(found):
   """The fields of a cell of a manifest, with the number of classes, which the name of the data set says."""
-  return found if 'classes' in found else found | {'classes': data.info(found['dataset']).num_classes}
+  if 'classes' in found or 'dataset' not in found:
+    return found
+  return found | {'classes': data.info(found['dataset']).num_classes}
 
 
 def result(found):
