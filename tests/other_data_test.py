@@ -13,6 +13,7 @@ from PIL import Image
 
 from zeroinit import data, own
 from zeroinit.data import others
+from zeroinit.report import findings, groups, header
 from zeroinit.runs import run_directory
 from zeroinit.runs.train import train
 from zeroinit.studies import manifest, sweeps
@@ -189,6 +190,18 @@ def test_a_data_set_of_tfds(tmp_path, channels, test_name, monkeypatch):
   assert recipe.image_shape == (12, 12, channels) and recipe.net.num_classes == 3
 
 
+def test_grey_images_that_stream_are_read_as_rgb(tmp_path, monkeypatch):
+  root = str(write_tfds(tmp_path / 'tfds', channels=1))
+  grey = data.info('tfds:shades', root)
+  monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'other'))
+  monkeypatch.setattr(others, 'SMALL', 1)
+  data._known.clear()
+  info = data.info('tfds:shades', root)
+  assert (info.channels, info.image_size, info.mean) == (3, None, grey.mean * 3)
+  config = config_of('tfds:shades', data_dir=root, image_size=8, crop='random_resized', epochs=1.0)
+  assert train(config, tmp_path / 'run')['steps'] == 2
+
+
 def test_a_data_set_of_tfds_that_is_not_whole(tmp_path):
   root = write_tfds(tmp_path / 'tfds')
   shard = next((root / 'shades' / '1.2.3').glob('*train*'))
@@ -252,6 +265,17 @@ def test_a_cell_knows_the_version_of_the_file_and_workers_take_the_copy(file, tm
   config = loaded.load_config(study.files)
   assert config.dataset == f'{study.files}/mine.py:halves'
   assert own.substance((study.files / 'mine.py').read_text()) == own.substance(FILE)
+
+
+def test_a_study_of_a_paper_on_other_data_is_called_so_and_its_claims_are_not_judged(tmp_path):
+  root = write_folder(tmp_path / 'animals', train=30)
+  swept, document = sweeps.named_study('digits')
+  cells = [make_cell(config, overrides | {'dataset': f'folder:{root}', 'depth': 10})
+           for config, overrides in list(swept)[:2]]
+  study = manifest.begin(tmp_path / 'study', 'digits', document, cells)
+  gathered = groups.gather(study)
+  assert 'on folder:animals' in header.title(gathered)
+  assert all(row[1] == 'too few runs' for row in findings.table('digits', gathered.groups).rows)
 
 
 @pytest.mark.slow

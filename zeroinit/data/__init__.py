@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zeroinit.system import paths, references
+from zeroinit.system import paths, references, users_files
 from zeroinit.system.errors import UserError, suggestion
 
 
@@ -128,27 +128,28 @@ def info(name, data_dir=''):
   module, rest = _module(name)
   if not rest:
     return module.INFO
-  if (name, data_dir) not in _known:
-    _known[name, data_dir] = module.info(rest, data_dir)
-  return _known[name, data_dir]
+  key = _key(name, data_dir)
+  if key not in _known:
+    _known[key] = module.info(rest, data_dir)
+  return _known[key]
 
 
 def load(name, data_dir=''):
   """The `Dataset` or `StreamedDataset` of that name. Raises UserError where it is missing or damaged."""
   module, rest = _module(name)
-  _known.pop((name, data_dir), None)  # it may have changed since
+  _known.pop(_key(name, data_dir), None)  # it may have changed since
   return module.load(*([rest] if rest else []), data_dir)
 
 
 def remember(name, data_dir, known):
   """Takes an Info that is written down for that of a data set which need not be there any more."""
   if _module(name)[1]:
-    _known.setdefault((name, data_dir), known)
+    _known.setdefault(_key(name, data_dir), known)
 
 
 def short(name):
   """The name without directories, as what tells data sets apart: two copies of one are the same."""
-  if name.startswith(FOLDER):
+  if isinstance(name, str) and name.startswith(FOLDER):
     return FOLDER + os.path.basename(os.path.normpath(name.removeprefix(FOLDER)))
   return references.short(name)
 
@@ -161,7 +162,13 @@ def located(name):
 
 
 FOLDER, TFDS = 'folder:', 'tfds:'
-_known = {}  # {(name, data_dir): Info} of those that must be looked at
+_known = {}  # {_key: Info} of those that must be looked at
+
+
+def _key(name, data_dir):
+  """What a data set is known by in this process: for one of one's own, also the text of its file."""
+  named = references.reference(name)
+  return name, data_dir, users_files.read(named[0]) if named and not name.startswith((FOLDER, TFDS)) else ''
 
 
 def _module(name):

@@ -9,6 +9,7 @@ from zeroinit.report import page
 from zeroinit.report.published import PUBLISHED_SEEDS
 from zeroinit.runs import ending
 from zeroinit.runs.progress import duration
+from zeroinit.system.references import reference
 from zeroinit.training.optimizer import about_rates
 from zeroinit.training.protocol import PROTOCOLS
 
@@ -34,6 +35,10 @@ def departures(gathered):
     phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
   if 'own' in protocols:
     phrases.append('own protocol')
+  others = sorted({cell.dataset for cell in cells if 'dataset' in cell.overrides})
+  others += sorted({cell.network for cell in cells if reference(cell.overrides.get('network'))})
+  if others:
+    phrases.append(f'on {" and ".join(others)}')
   in_the_paper, here = PUBLISHED_SEEDS.get(gathered.study.name), runs_per_rate(gathered.groups)[0]
   if in_the_paper and here < in_the_paper:
     phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')

@@ -55,7 +55,8 @@ class Found:
       mean, std = mean_and_std(arrays[0])
       cache.keep(self._file('images'), 'decoded images',
                  lambda file: np.savez(file, **dict(zip(_ARRAYS, arrays, strict=True))))
-    size = size if arrays else 0
+    else:
+      size, mean, std = 0, *(np.resize(values, 3) for values in (mean, std))  # what streams is read as RGB
     cache.keep(self._file('info'), 'what is known of images',
                lambda file: np.savez(file, size=size, mean=mean, std=std))
     return self._info(size, mean, std)
@@ -73,7 +74,7 @@ class Found:
     return cache.directory() / f'{what}-{hashlib.sha256(self.state.encode()).hexdigest()[:16]}.npz'
 
   def _info(self, size, mean, std):
-    return Info(self.num_classes, len(self.train), size or None, self.channels, rounded(mean), rounded(std))
+    return Info(self.num_classes, len(self.train), size or None, len(mean), rounded(mean), rounded(std))
 
   def _sampled(self):
     """Of some training images: the size that all have, or 0 where these differ or are too many; mean and deviation."""
