@@ -160,8 +160,13 @@ def test_a_run_on_a_folder_learns_and_goes_on_where_the_folder_has_moved(tmp_pat
   config = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert config['dataset'] == f'folder:{root}' and config['info']['num_classes'] == 3
   (tmp_path / 'elsewhere').mkdir()
-  moved = shutil.move(root, tmp_path / 'elsewhere')
+  moved = tmp_path / 'elsewhere' / 'animals'
+  shutil.move(root, moved)
   assert train(config_of(f'folder:{moved}', epochs=20.0), tmp_path / 'run') == result
+  (moved / 'train' / 'ant' / '0.png').write_bytes(picture(2, 0))
+  (tmp_path / 'run' / 'result.json').unlink()
+  with pytest.raises(UserError, match='begun with other images than those of folder:animals now'):
+    train(config_of(f'folder:{moved}', epochs=20.0), tmp_path / 'run')
   data._known.clear()
   net, variables = run_directory.load(tmp_path / 'run')  # without its data
   assert net.num_classes == 3 and variables['params']

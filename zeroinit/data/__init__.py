@@ -128,23 +128,23 @@ def info(name, data_dir=''):
   module, rest = _module(name)
   if not rest:
     return module.INFO
-  key = _key(name, data_dir)
-  if key not in _known:
-    _known[key] = module.info(rest, data_dir)
-  return _known[key]
+  known_by = key(name, data_dir)
+  if known_by not in _known:
+    _known[known_by] = module.info(rest, data_dir)
+  return _known[known_by]
 
 
 def load(name, data_dir=''):
   """The `Dataset` or `StreamedDataset` of that name. Raises UserError where it is missing or damaged."""
   module, rest = _module(name)
-  _known.pop(_key(name, data_dir), None)  # it may have changed since
+  _known.pop(key(name, data_dir), None)  # it may have changed since
   return module.load(*([rest] if rest else []), data_dir)
 
 
 def remember(name, data_dir, known):
   """Takes an Info that is written down for that of a data set which need not be there any more."""
   if _module(name)[1]:
-    _known.setdefault(_key(name, data_dir), known)
+    _known.setdefault(key(name, data_dir), known)
 
 
 def short(name):
@@ -162,10 +162,10 @@ def located(name):
 
 
 FOLDER, TFDS = 'folder:', 'tfds:'
-_known = {}  # {_key: Info} of those that must be looked at
+_known = {}  # {key: Info} of those that must be looked at
 
 
-def _key(name, data_dir):
+def key(name, data_dir):
   """What a data set is known by in this process: for one of one's own, also the text of its file."""
   named = references.reference(name)
   return name, data_dir, users_files.read(named[0]) if named and not name.startswith((FOLDER, TFDS)) else ''

@@ -1,7 +1,7 @@
 """A network of one's own, FILE.py:FUNCTION, with what is asked of a network besides its logits.
 
 FUNCTION, often the class itself, returns a flax module whose __call__(images, train) gives logits. It is called with
-those of FIELDS that it names. What is a `ResNet` is used as it is; see examples/own_network.py.
+those of FIELDS that it names. What is a `ResNet` is used as it is; see examples/plain_network.py.
 """
 
 import dataclasses

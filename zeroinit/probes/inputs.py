@@ -20,11 +20,12 @@ def recipe_of(config):
 
 def dataset_of(config):
   """The data set of a config, read once."""
-  return _dataset(config.dataset, config.data_dir)
+  return _dataset(*data.key(config.dataset, config.data_dir))
 
 
 @functools.cache
-def _dataset(name, data_dir):
+def _dataset(name, data_dir, text):
+  del text  # of one's own file, where there is one: another makes other images
   return data.load(name, data_dir)
 
 

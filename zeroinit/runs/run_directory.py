@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 
+import numpy as np
 from etils import epath
 
 from zeroinit import data, methods, own
@@ -102,6 +103,10 @@ class Run:
       if saved.get('data') != dataset.title:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {dataset.title}; use another '
                         '--workdir')
+      info = dataclasses.asdict(data.info(config.dataset, config.data_dir))
+      if ':' in config.dataset and saved.get('info') and not _same_info(saved['info'], info):
+        raise UserError(f'{self.workdir} was begun with other images than those of {data.short(config.dataset)} now; '
+                        'use another --workdir')
       if saved.get('order', dataset.order) != dataset.order:
         raise UserError(f'{self.workdir} was begun with a copy of {dataset.title} in another order, as TFDS has it or '
                         'the archives; give that as data_dir, or use another --workdir')
@@ -222,6 +227,15 @@ def read_config(path):
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {first_line(error)}') from error
   return config
+
+
+def _same_info(saved, info):
+  """Whether two Infos, as dicts, are of the same images, whatever the last digits of a sum."""
+  try:
+    alike = (np.allclose(saved[name] or 0, value or 0, rtol=1e-4) for name, value in info.items())
+    return saved.keys() == info.keys() and all(alike)
+  except (AttributeError, TypeError, ValueError):
+    return False
 
 
 def _as_tuples(info):

@@ -329,7 +329,7 @@ def _introduction(config, recipe, dataset, state):
     yield (f'{info.num_classes} classes, images of {size} and {info.channels} channel(s), of mean {_listed(info.mean)} '
            f'and deviation {_listed(info.std)}')
   if isinstance(net, OwnNetwork):
-    yield f'{net.name} takes {", ".join(net.taken)}; {", ".join(net.left)} change nothing'
+    yield f'{net.name} takes {", ".join(net.taken) or "nothing"}; {", ".join(net.left) or "no others"} change nothing'
   elif 'alpha' in net.method.functions:
     yield f'alpha is made by {net.method.alpha} in all {net.num_blocks} blocks'
   elif net.method.alpha is not None:

@@ -8,7 +8,16 @@ import re
 
 from zeroinit import data, own
 from zeroinit.system.errors import UserError
-from zeroinit.training.config import check, code_of, compared_fields, described, method_label, method_of, move
+from zeroinit.training.config import (
+    check,
+    code_of,
+    compared_fields,
+    described,
+    functions,
+    method_label,
+    method_of,
+    move,
+)
 from zeroinit.training.config_files import load_config, split
 from zeroinit.training.protocol import protocol
 from zeroinit.training.recipe import image_shape, network, schedule
@@ -99,7 +108,9 @@ def make_cell(config_file, overrides, named=()):
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
   images = steps * config.batch_size
-  there = compared_fields(config.to_dict())
+  there = compared_fields(described(config))
+  if 'network' in functions(config):
+    del there['network']  # whose title says more
   names = dict.fromkeys((*ALWAYS_STATED, *sorted({*named, *overrides}), *TUNED_OVER))
   fields = {name: there[name] for name in names if name in there and not name.startswith('method.')}
   return Cell(identity=_identity(config), config=config_file, overrides=overrides, method=method_label(config),

@@ -123,4 +123,7 @@ def state_of(files):
   """For `Found.state`: names, sizes and times of files, or of the folders around them where there are very many."""
   if len(files) > MOST_LOOKED_AT:
     files = sorted({os.path.dirname(file) for file in files})
-  return repr([(str(file), status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]])
+  try:
+    return repr([(str(file), status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]])
+  except OSError as error:
+    raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error

@@ -1,7 +1,7 @@
 """FILE.py:FUNCTION, a data set of one's own: a function of one's own file that returns arrays.
 
 FUNCTION(data_dir) returns (train images, train labels, test images, test labels): images [n, size, size, channels] of
-uint8 or of floats, labels [n] of whole numbers from 0. See examples/own_data.py.
+uint8 or of floats, labels [n] of whole numbers from 0. See examples/random_labels.py.
 """
 
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 from zeroinit import own
 from zeroinit.data import Dataset, Info
 from zeroinit.data.others import mean_and_std, rounded
-from zeroinit.system import users_files
+from zeroinit.system import paths, users_files
 from zeroinit.system.errors import UserError
 from zeroinit.system.references import reference
 
@@ -20,7 +20,7 @@ NAMES = ('train images', 'train labels', 'test images', 'test labels')
 
 
 def info(name, data_dir=''):
-  """See `data.info`. data_dir: given to the function as it is."""
+  """See `data.info`. data_dir: given to the function, with ~ and $VARIABLES expanded."""
   images, labels, _, _ = _arrays(name, data_dir)
   mean, std = mean_and_std(images)
   return Info(int(labels.max()) + 1, len(labels), images.shape[1], images.shape[3], rounded(mean), rounded(std))
@@ -29,6 +29,7 @@ def info(name, data_dir=''):
 def load(name, data_dir=''):
   """See `data.load`."""
   file, function = reference(name)
+  _made.cache_clear()  # what it reads may have changed
   return Dataset(f'{os.path.basename(file)}:{function}', *_arrays(name, data_dir))
 
 
@@ -41,7 +42,7 @@ def _arrays(name, data_dir):
 def _made(file, function, text, data_dir):
   found, name = own.function(file, function, text), f'{os.path.basename(file)}:{function}'
   with users_files.users_code(name):
-    made = found(data_dir)
+    made = found(paths.expanded(data_dir))
   try:
     arrays = [np.asarray(array) for array in made]
     images, labels, *test = arrays

@@ -35,7 +35,8 @@ def _find(name, data_dir):
                     f"tfds.data_source('{name.split('/')[0]}'), and "
                     'pass --config.data_dir=THE_FOLDER_IT_IS_IN; nothing is downloaded by itself')
   copy = tfds_copy.read(path, name.split('/')[0])
-  test = next((split for split in TEST if split in copy.splits), None)
+  # Some have a test split whose labels are kept back, -1 each.
+  test = next((split for split in TEST if split in copy.splits and copy.splits[split][0][1] >= 0), None)
   if 'train' not in copy.splits or test is None:
     raise UserError(f'the {name} in {path} has the splits {", ".join(copy.splits)}; there must be train, and test or '
                     'validation')

@@ -133,6 +133,9 @@ class Whole:
       if len(images) > examples:
         raise UserError(f'{path} has {len(images):,} {split} images, and {self.title} {examples:,}: it is another data '
                         'set')
+      elif len(images) == examples and len(np.unique(labels)) <= last:
+        raise UserError(f'the {split} images in {path} are of {len(np.unique(labels))} classes, and {self.title} has '
+                        f'{last + 1}: it is another data set')
       if len(images) != examples:
         title = f'{dataset.title}, {len(images):,} of {examples:,} {split} images'
         dataset = dataclasses.replace(dataset, title=title, complete=False)
