@@ -4,7 +4,6 @@ image-net.org distributes it, in folders or archives, or as hubs offer it, in Pa
 It stays on disk: a record is read and decoded when its turn comes. Nothing is ever downloaded.
 """
 
-import os
 import pathlib
 import re
 
@@ -12,7 +11,7 @@ from etils import epath
 
 from zeroinit.data import Info, StreamedDataset
 from zeroinit.data.reading import ilsvrc, parquet, tfds_copy
-from zeroinit.system import objects, paths
+from zeroinit.system import objects
 from zeroinit.system.errors import UserError
 
 INFO = Info(num_classes=1000, train_examples=1_281_167, image_size=None, channels=3,
@@ -67,8 +66,7 @@ def _find(data_dir):
   """Its form, and where it is: the directory of the newest version of TFDS, or what the form's reader looks into."""
   if re.match('https?:', data_dir):
     raise UserError(f'data_dir is {data_dir}; ImageNet is read from a folder or from gs://')
-  roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
-  roots = [epath.Path(paths.expanded(root)) for root in roots if root]
+  roots = [epath.Path(root) for root in tfds_copy.roots(data_dir)]
   for root in roots:
     objects.check_reachable(root)
     if found := tfds_copy.find(root, 'imagenet2012'):

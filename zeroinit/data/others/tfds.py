@@ -3,12 +3,10 @@
 NAME may have a configuration and a version: tfds:imagenet_v2/matched-frequency/3.0.0.
 """
 
-import os
 import pathlib
 
 from zeroinit.data.others import Found, state_of
 from zeroinit.data.reading import tfds_copy
-from zeroinit.system import paths
 from zeroinit.system.errors import UserError
 
 TEST = ('test', 'validation')
@@ -25,8 +23,7 @@ def load(name, data_dir=''):
 
 
 def _find(name, data_dir):
-  roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
-  roots = [pathlib.Path(paths.expanded(root)).absolute() for root in roots if root]
+  roots = [pathlib.Path(root).absolute() for root in tfds_copy.roots(data_dir)]
   name = name.replace(':', '/')
   path = next(filter(None, (tfds_copy.find(root, name) for root in roots)), None)
   if path is None:

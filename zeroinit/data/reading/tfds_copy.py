@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import resource
 
 import numpy as np
 
 from zeroinit.data.reading.tfrecord import TFRecords
+from zeroinit.system import paths
 from zeroinit.system.errors import UserError, first_line
 
 
@@ -30,6 +32,12 @@ class Copy:
   jpeg: bool
   description: str
   splits: dict
+
+
+def roots(data_dir):
+  """The folders to look in, as text: that of the user, or those that TFDS itself looks in."""
+  named = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
+  return [paths.expanded(root) for root in named if root]
 
 
 def find(root, name):
@@ -105,20 +113,20 @@ class Records:
 
     self._parse = tf_example_pb2.Example.FromString
     self._name, self._image, self._label = f'{name} {info.name}', image, label
-    self.files, counts = info.filepaths, np.array(info.shard_lengths)
+    self._files, counts = info.filepaths, np.array(info.shard_lengths)
     self._ends = np.cumsum(counts)
     if file_format == 'array_record':
-      _allow_open_files(len(self.files))
+      _allow_open_files(len(self._files))
       try:
         self._records = ArrayRecordDataSource(info.file_instructions)
       except Exception as error:  # as above
-        raise UserError(f'{self.files[0]} or its like cannot be read: {first_line(error)}') from error
+        raise UserError(f'{self._files[0]} or its like cannot be read: {first_line(error)}') from error
     elif file_format != 'tfrecord':
-      raise UserError(f'the files beside {self.files[0]} are {file_format}, not array_record or tfrecord')
-    elif '://' in str(self.files[0]):
-      raise UserError(f'{self.files[0]} is a TFRecord file; from a bucket only array_record is read: copy it to disk')
+      raise UserError(f'the files beside {self._files[0]} are {file_format}, not array_record or tfrecord')
+    elif '://' in str(self._files[0]):
+      raise UserError(f'{self._files[0]} is a TFRecord file; from a bucket only array_record is read: copy it to disk')
     else:
-      self._records = TFRecords(self.files, counts)
+      self._records = TFRecords(self._files, counts)
 
   def __len__(self):
     return int(self._ends[-1])
@@ -142,7 +150,7 @@ class Records:
     try:
       return self._parse(self._records[int(index)]).features.feature
     except Exception as error:  # every layer of the readers has its own kinds
-      file = self.files[np.searchsorted(self._ends, index, side='right')]
+      file = self._files[np.searchsorted(self._ends, index, side='right')]
       raise UserError(f'record {index} of {self._name} cannot be read from {file}: {first_line(error)}') from error
 
 

@@ -6,7 +6,6 @@ TFDS (array_record or TFRecord), Parquet, or as its authors distribute it. Nothi
 import contextlib
 import dataclasses
 import hashlib
-import os
 import pathlib
 import re
 from typing import Protocol
@@ -15,7 +14,6 @@ import numpy as np
 
 from zeroinit.data import Dataset, Info
 from zeroinit.data.reading import cache, decoding, parquet, tfds_copy
-from zeroinit.system import paths
 from zeroinit.system.errors import UserError
 
 PARQUET = {'train': ('train',), 'test': ('test', 'validation')}  # how the files of a split begin
@@ -85,8 +83,7 @@ class Whole:
     """(form, where it is, its files), in the order in which the forms are preferred."""
     if '://' in data_dir:
       raise UserError(f'data_dir is {data_dir}; {self.title} is read from a local folder, so copy it to one first')
-    roots = [data_dir] if data_dir else [os.environ.get('TFDS_DATA_DIR', ''), '~/tensorflow_datasets']
-    roots = [pathlib.Path(paths.expanded(root)).absolute() for root in roots if root]
+    roots = [pathlib.Path(root).absolute() for root in tfds_copy.roots(data_dir)]
     for root in roots:
       if root.is_file():
         return 'original', root, self.original.files(root)
