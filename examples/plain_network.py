@@ -9,7 +9,7 @@ docs/own_network.md says what is asked of such a network. Copy the file to begin
 import flax.linen as nn
 
 from zeroinit import Method, load_config
-from zeroinit.networks.layers import normalize
+from zeroinit.networks.norms import normalize
 
 
 class Plain(nn.Module):

@@ -80,7 +80,8 @@ MISTAKES = [
     # Methods.
     ('DIGITS --config.method.dropout=1', 'method.dropout is 1'),
     ('DIGITS --config.method.alpha=half', "method.alpha is 'half'"),
-    ('DIGITS --config.method.norm=layer', "method.norm is 'layer'"),
+    ('DIGITS --config.method.norm=batchnorm', "method.norm is 'batchnorm'"),
+    ('DIGITS --config.method.kernels=standardized', 'choose a norm'),
     ('DIGITS --config.method.biases=all', "method.biases is 'all'"),
     ('DIGITS --config.method.scalar_rate=-1', 'method.scalar_rate is -1'),
     ('DIGITS --config.method.alpha=(1,2)', 'method.alpha is (1, 2)'),

@@ -15,7 +15,8 @@ from zeroinit.networks.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, ba
 from zeroinit.networks.layers import ConvSpec
 
 SILENT = ('multiplier', 'zeroinit', 'zeroinit_no_dropout', 'zeroinit_scalar_bias', 'fixup', 'fixup_dropout',
-          'fixup_zero_only')
+          'fixup_zero_only', 'zeroinit_agc')  # and the two below, in which a shortcut is no plain kernel's
+NF = ('nf_resnet', 'nf_resnet_agc')
 KINDS = [(BlockV2, basic), (BlockV2, bottleneck), (BlockV1, basic), (BlockV1, bottleneck), (BlockV1OptionA, basic)]
 
 
@@ -35,10 +36,10 @@ def test_a_bottleneck_has_its_stride_in_the_first_or_the_second_convolution():
 @pytest.mark.parametrize('name', METHODS)
 def test_block_is_the_identity_at_init_where_the_method_says_so(name):
   block, x = BlockV2(basic(6, 1), METHODS[name], num_blocks=6), some_inputs(6)
-  assert bool((block.apply(init(block, x), x, train=False) == x).all()) == (name in SILENT)
+  assert bool((block.apply(init(block, x), x, train=False) == x).all()) == (name in SILENT + NF)
 
 
-@pytest.mark.parametrize('name', few(['none', *SILENT, *METHODS], 8))
+@pytest.mark.parametrize('name', few(['none', *SILENT, *(name for name in METHODS if name not in NF)], 8))
 def test_v1_block_is_a_relu_at_init_and_so_the_identity_on_what_a_relu_gave(name):
   block, x = BlockV1(bottleneck(2, 1), METHODS[name], num_blocks=6), some_inputs(8)
   variables = init(block, x)
@@ -132,15 +133,19 @@ def test_with_alpha_0_only_alpha_moves_a_branch_at_step_0(kind, layout, name):
 
 STAGES = [(BlockV2, basic, 'ghost_norm'), (BlockV1, bottleneck, 'zeroinit_scalar_bias'),
           (BlockV1OptionA, basic, 'fixup'), (BlockV1, bottleneck, 'batch_norm')]
-STAGES += [(BlockV2, basic, name) for name in ('zeroinit', 'divide_by_sqrt2', 'fixup')]
+STAGES += [(BlockV2, basic, name) for name in ('nf_resnet', 'zeroinit', 'divide_by_sqrt2', 'fixup', 'layer_scale',
+                                               'completep', 'group_norm_ws', 'batch_renorm', 'filter_response_norm',
+                                               'evonorm_s0', 'derf')]
+STAGES += [(BlockV1, bottleneck, 'filter_response_norm')]
 
 
-@pytest.mark.parametrize('kind, layout, name', few(STAGES, 3))
+@pytest.mark.parametrize('kind, layout, name', few(STAGES, 5))
 def test_scan_is_a_loop_over_blocks(kind, layout, name):
   """A stage against the same blocks applied one by one, each with its slice of the scanned variables."""
   method, x = dataclasses.replace(METHODS[name], ghost_size=2), some_inputs(4)
   convs = (layout(6, 2), layout(6, 1), layout(6, 1))
-  stage = Stage(kind, convs, method, num_blocks=9)
+  variances = (1.5, 2.0, 3.0) if method.divide_by_std else None
+  stage = Stage(kind, convs, method, num_blocks=9, variances=variances)
   variables = random_variables(stage, x, train=False)
 
   def scanned(variables):
@@ -151,7 +156,8 @@ def test_scan_is_a_loop_over_blocks(kind, layout, name):
     for b in range(3):
       own = jax.tree.map(lambda leaf, b=b: leaf[b - 1], {kind: tree['rest'] for kind, tree in variables.items()})
       own = own if b else {kind: tree['first'] for kind, tree in variables.items()}
-      y, changed = kind(convs[b], method, num_blocks=9).apply(own, y, train=True, mutable=['batch_stats'])
+      y, changed = kind(convs[b], method, num_blocks=9).apply(
+          own, y, True, variances and variances[b], mutable=['batch_stats'])
       stats.append(changed.get('batch_stats', {}))
     rest = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stats[1:])
     return y, {'batch_stats': {'first': stats[0], 'rest': rest}} if rest else {}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zeroinit.networks.layers import NOISE, GhostNorm, add_noise, dropout, standardize_groups
+from zeroinit.networks.batch_norm import NOISE, GhostNorm, add_noise, standardize_groups
+from zeroinit.networks.layers import dropout
 
 
 def images(batch=12, key=0):

@@ -30,13 +30,38 @@ def test_unknown_row_lists_the_rows():
 
 
 @pytest.mark.parametrize('field, value', [
-    ('norm', 'layer'), ('biases', 'some'), ('ghost_size', 0), ('dropout', 1.0), ('dropout', -0.1), ('alpha', 'sqrt'),
+    ('norm', 'layers'), ('biases', 'some'), ('ghost_size', 0), ('dropout', 1.0), ('dropout', -0.1), ('alpha', 'sqrt'),
     ('alpha', float('nan')), ('alpha', True), ('merge_scale', 0.0), ('scalar_rate', -1.0),
-    ('last_norm_only', True), ('noisy_norm', True),
+    ('last_norm_only', True), ('noisy_norm', True), ('groups', 0), ('activation', 'gelu'), ('activation', 'none'),
+    ('kernels', 'weight_norm'), ('kernels', 'standardized'), ('alpha_per_channel', True), ('branch_scale', 'half'),
+    ('branch_scale', 0.0), ('branch_scale', None), ('clip', -1.0), ('clip', float('inf')),
 ])
 def test_value_out_of_range_names_the_field(field, value):
   with pytest.raises(UserError, match=field):
     Method(**{field: value})
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'norm': 'evonorm_s0'}, "goes with activation='none'"),
+    ({'norm': 'evonorm_s0', 'activation': 'none', 'last_norm_only': True}, 'linear network'),
+    ({'kernels': 'scaled', 'zero_init': True}, 'undoes the scale'),
+    ({'kernels': 'standardized', 'norm': 'group', 'depth_init': True}, 'undoes the scale'),
+    ({'kernels': 'standardized', 'norm': 'group', 'last_norm_only': True}, 'choose a norm'),
+])
+def test_combinations_that_make_no_sense(fields, message):
+  with pytest.raises(UserError, match=message):
+    Method(**fields)
+
+
+def test_successors_differ_from_their_ablations_in_what_they_are_called_after():
+  fields = [field.name for field in dataclasses.fields(Method)]
+  differ = lambda one, other: {field for field in fields
+                               if getattr(METHODS[one], field) != getattr(METHODS[other], field)}
+  assert differ('nf_resnet_agc', 'nf_resnet') == differ('zeroinit_agc', 'zeroinit') == differ('none_agc', 'none') == {
+      'clip'}
+  assert differ('group_norm_ws', 'group_norm') == {'kernels'}
+  assert differ('depth_mup', 'biases') == differ('completep', 'biases') == {'branch_scale'}
+  assert differ('layer_scale', 'zeroinit_no_dropout') == {'alpha', 'alpha_per_channel'}
 
 
 def test_dead_branches_are_refused():

@@ -6,7 +6,7 @@ import pytest
 from rows import few
 
 from zeroinit.methods import METHODS
-from zeroinit.networks.layers import GhostNorm
+from zeroinit.networks.batch_norm import GhostNorm
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 from zeroinit.system.errors import UserError
 from zeroinit.training.optimizer import SCALARS, WEIGHT_DECAY_ON, Schedule, chosen, l2_penalty, sgd, stepwise

@@ -22,7 +22,7 @@ from zeroinit.data import digits
 from zeroinit.methods import METHODS, Method
 from zeroinit.networks import own_functions
 from zeroinit.networks.blocks import BlockV1, BlockV2, Stage, basic
-from zeroinit.networks.layers import normalize
+from zeroinit.networks.norms import normalize
 from zeroinit.networks.resnet import CifarResNet, WideResNet, alphas
 from zeroinit.networks.vgg import VGG
 from zeroinit.probes import gradients, variance
@@ -344,9 +344,9 @@ def test_in_a_bucket(file):
 MISTAKES = {
     'gone.py:f': r'there is no file gone.py in ',
     'DIR/gone.py:f': r'there is no file .*/gone.py$',
-    'DIR:f': r"must be 'none', 'batch', 'ghost', or FILE.py:FUNCTION",
-    'mine:f': r"must be 'none', 'batch', 'ghost', or FILE.py:FUNCTION",
-    'DIR/mine.py': r"must be 'none', 'batch', 'ghost', or FILE.py:FUNCTION",
+    'DIR:f': r'must be one of: batch, .*, none, .*, or FILE.py:FUNCTION$',
+    'mine:f': r'must be one of: batch, .*, none, .*, or FILE.py:FUNCTION$',
+    'DIR/mine.py': r'must be one of: batch, .*, none, .*, or FILE.py:FUNCTION$',
     'DIR/mine.py:groupnorm': r"mine.py has no function groupnorm; did you mean 'group_norm'\?",
     'DIR/broken.py:f': r'broken.py fails: SyntaxError: ',
     'DIR/bytes.py:f': r'bytes.py cannot be read: ',

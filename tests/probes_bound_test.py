@@ -13,7 +13,7 @@ from probing import LABELS, assert_mistakes, assert_on_page, method, probe, some
 from random_variables import random_variables
 from rows import few
 
-from zeroinit.networks.layers import GhostNorm
+from zeroinit.networks.batch_norm import GhostNorm
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1
 from zeroinit.networks.vgg import VGG
 from zeroinit.probes import bound

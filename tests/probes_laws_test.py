@@ -1,5 +1,6 @@
 """The laws of variance: their closed forms, and the networks that they are about."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -13,14 +14,16 @@ from zeroinit.probes.variance import laws, toys
 from zeroinit.system.errors import UserError
 
 DRAWS = 20
+NF = dataclasses.replace(METHODS['nf_resnet'], alpha=1.0)  # so that the branches are there
 
 
 def toy(kind, name, blocks, channels=64, layers=1):
-  return toys.Toy(kind, METHODS[name], blocks, channels, layers)
+  return toys.Toy(kind, name if isinstance(name, Method) else METHODS[name], blocks, channels, layers)
 
 
 def wide(depth, width, name, **attributes):
-  return WideResNet(depth=depth, width=width, method=METHODS[name], num_classes=10, **attributes)
+  method = name if isinstance(name, Method) else METHODS[name]
+  return WideResNet(depth=depth, width=width, method=method, num_classes=10, **attributes)
 
 
 def records_of(net, draws, batch=64):
@@ -57,6 +60,8 @@ def test_closed_forms(kind, layers, name, output, share):
     (wide(28, 1, 'ghost_norm'), [2, 3, 4, 5] * 3),  # the first does not: it goes on from the stem
     (wide(16, 4, 'none'), [2 * 2.0**b for b in range(6)]), (wide(16, 4, 'multiplier'), [1] * 6),
     (wide(16, 4, 'fixup'), [1] * 6), (wide(16, 4, 'fixup_zero_only'), [1] * 6),
+    (wide(28, 4, 'nf_resnet'), np.repeat(1.16 ** -np.arange(3.0), 4)),  # divided by what has not grown
+    (wide(28, 4, NF), [1.04, 1.08, 1.12, 1.16] * 3),
     (wide(16, 4, 'fixup_rescale_only'), [(1 + 1 / 6) ** b for b in range(1, 7)]),
     # LeCun's halves every convolution of a ReLU: a shortcut once, a branch twice.
     (wide(16, 4, 'none', kernel_init='lecun'), np.cumprod([1 / 2 + 1 / 4, 1 + 1 / 4] * 3)),
@@ -72,12 +77,14 @@ def test_post_activation_blocks_have_no_law():
   assert len(laws.expected(ResNet50V2(method=METHODS['batch_norm']), 1.0)) == 16
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', [*(name for name, method in METHODS.items() if method.norm not in laws.WITHOUT_LAW
+                                    and method.kernels != 'standardized'), NF])
 def test_a_formula_is_what_is_drawn(name):
   """The text beside the line, evaluated, is the line."""
   net = toy('relu', name, 12, layers=2)
-  text = laws.formula(net).strip('$').replace(r'\ell', 'l').replace(r'\alpha', 'a').replace('^', '**')
-  alpha = 1 / np.sqrt(12) if METHODS[name].alpha == 'inverse_sqrt_d' else METHODS[name].alpha
+  text = laws.formula(net).strip('$').replace(r'\ell', 'l').replace(r'\alpha', 'a').replace('^', '**').replace(' l', ' * l')
+  alpha = {'skipinit_alpha_inverse_sqrt_d': 12**-0.5, 'depth_mup': 12**-0.5, 'completep': 1 / 12, NF: 0.2}.get(
+      name, net.method.alpha)
   for block, law in enumerate(laws.expected(net, 1.0), 1):
     assert eval(text, {'l': block, 'a': alpha, 'd': 12}) == pytest.approx(law.output)
 
@@ -90,6 +97,7 @@ def test_a_formula_is_what_is_drawn(name):
     ('linear', 'skipinit_alpha_inverse_sqrt_d', 1, 64, 100), ('relu', 'skipinit_alpha_inverse_sqrt_d', 2, 128, 100),
     ('relu', 'divide_by_sqrt2', 2, 256, 20), ('relu', 'fixup_rescale_only', 2, 128, 50),
     ('relu', 'noisy_batch_norm', 1, 64, 50), ('relu', 'batch_norm_last', 1, 256, 20),
+    ('relu', NF, 2, 128, 100), ('relu', 'group_norm', 1, 64, 50),
 ])
 def test_laws_hold_in_fully_connected_networks(kind, name, layers, channels, blocks):
   """Second moments, averaged over 20 draws of weights and inputs, lie within 3 standard errors of the law."""

@@ -13,7 +13,7 @@ def random_variables(module, *args, seed=0, **kwargs):
     name, noise = path[-1].key, rng.standard_normal(leaf.shape)
     if name == 'kernel':
       return jnp.float32(noise * np.sqrt(2 / np.prod(leaf.shape[-4:-1])))
-    start = 1.0 if name in ('scale', 'var') else 0.5 if name == 'alpha' else 0.0
+    start = 1.0 if name in ('scale', 'gain', 'var', 'v') else 0.5 if name == 'alpha' else 0.0
     return jnp.float32(start + 0.1 * noise)
 
   shapes = jax.eval_shape(lambda key: module.init(key, *args, **kwargs), jax.random.key(0))

@@ -19,6 +19,7 @@ from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideRe
 from zeroinit.system import compiling
 from zeroinit.system.errors import UserError
 
+ONLY_V2 = ('evonorm_s0', 'nf_resnet', 'nf_resnet_agc')
 WITH_GRADIENTS = {'classifier_init': 'lecun'}  # of all layers, at the start
 
 
@@ -207,18 +208,20 @@ def test_bfloat16_computes_the_same_in_a_compiled_program(net, train, jit):
 def test_one_field_at_a_time_every_ablation_builds():
   rows = {'norm': ('batch', 'ghost'), 'biases': ('channel', 'scalar'), 'alpha': (0.0, 0.5, 'inverse_sqrt_d'),
           'merge_scale': (0.7,), 'merge_bias': (True,), 'dropout': (0.2,), 'zero_init': (True,), 'depth_init': (True,),
-          'scalar_rate': (0.1,)}
+          'scalar_rate': (0.1,), 'activation': ('scaled_relu', 'thresholded'), 'kernels': ('scaled',),
+          'branch_scale': (0.2, 'inverse_sqrt_d', 'inverse_d'), 'clip': (0.01,)}
   for field, values in rows.items():
     for value in values:
       for base in (Method(), METHODS['fixup']):
-        if not (value == 0.0 and base.zero_init):
+        if not (base.zero_init and (value == 0.0 or field == 'kernels')):
           method = dataclasses.replace(base, **{field: value})
           shapes(WideResNet(depth=10, width=1, method=method, num_classes=10), (8, 8, 1))
           shapes(CifarResNet(depth=8, method=method), (8, 8, 1))
 
 
 @pytest.mark.parametrize('network, name', [
-    *((partial(cifar, 8), name) for name in METHODS),
+    *((partial(cifar, 8), name) for name in METHODS if name not in ONLY_V2),
+    *((partial(wide, 10, 1), name) for name in METHODS),
     *((network, name) for network in (v1, v2) for name in ('ghost_norm', 'zeroinit_scalar_bias', 'fixup_dropout'))])
 def test_every_row_of_methods_trains_every_network(network, name):
   net, images = network(name), jnp.zeros((2, 32, 32, 3))
@@ -229,7 +232,14 @@ def test_every_row_of_methods_trains_every_network(network, name):
 
   logits, updates = jax.eval_shape(outputs, jax.random.key(0))
   assert logits.shape == (2, net.num_classes) and logits.dtype == jnp.float32
-  assert bool(updates) == (net.method.norm != 'none')
+  assert bool(updates) == (net.method.norm in ('batch', 'ghost', 'batch_renorm'))
+
+
+@pytest.mark.parametrize('name', ONLY_V2)
+def test_what_needs_pre_activation_is_refused_elsewhere(name):
+  for network in (v1, partial(cifar, 8)):
+    with pytest.raises(UserError, match='wide_resnet or resnet50_v2'):
+      network(name)
 
 
 @pytest.mark.parametrize('depth, width, names', [(15, 4, '10 or 16'), (4, 4, '10 or 16'), (16, 0, 'width')])

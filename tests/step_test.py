@@ -10,7 +10,7 @@ import pytest
 from rows import few
 
 from zeroinit.data import digits
-from zeroinit.methods import METHODS
+from zeroinit.methods import METHODS, OVER_THE_BATCH
 from zeroinit.training import resident, step
 from zeroinit.training.batches import draw, standardize
 from zeroinit.training.config import base_config
@@ -68,7 +68,7 @@ def test_eight_devices_are_one(method):
 
 
 @pytest.mark.parametrize('method', few(
-    ['ghost_norm', *(name for name, method in METHODS.items() if method.norm != 'batch')], 1))
+    ['ghost_norm', *(name for name, method in METHODS.items() if method.norm not in OVER_THE_BATCH)], 1))
 def test_micro_batches_are_one_batch(method):
   config = config_of(method)
   state = resident.train_steps(*start(config), *TRAIN, 2)

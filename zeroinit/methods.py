@@ -1,11 +1,12 @@
 """What is compared: each method is a row of METHODS. Read this file first.
 
 A row says what a residual network does instead of (or with) batch normalization. The network itself is
-one visible line, `shortcut + alpha * h`, in `networks/blocks.py`; what a field does there is in `networks/layers.py`.
-Adding one's own method is adding a row, in a file of one's own: see `examples/layer_scale.py`.
+one visible line, `shortcut + alpha * h`, in `networks/blocks.py`; what a field does there is in `networks/layers.py`,
+and what a norm does in `networks/norms.py`. Adding one's own method is adding a row, in a file of one's own: see
+`examples/bounded_alpha.py`.
 
 ZI is De & Smith's ZeroInit paper, SK its later version (arXiv:2002.10444), FX Fixup (arXiv:1901.09321), BJ Bjorck et
-al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604).
+al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604), NF Brock et al. (arXiv:2101.08692).
 """
 
 import dataclasses
@@ -14,8 +15,21 @@ import math
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.system.references import named, reference, short
 
-INVERSE_SQRT_D = 'inverse_sqrt_d'  # alpha = 1/sqrt(d), d the number of residual blocks (not layers)
+# Multipliers of a branch: 1/sqrt(d) and 1/d, d the number of residual blocks (not layers).
+INVERSE_SQRT_D, INVERSE_D = 'inverse_sqrt_d', 'inverse_d'
 FUNCTIONS = ('norm', 'alpha')  # fields that may name a function of one's own
+
+# Values of `norm`, by the examples over which its statistics are.
+OVER_THE_BATCH = ('batch', 'batch_renorm')
+BY_EXAMPLE = ('none', 'group', 'layer', 'instance', 'filter_response', 'evonorm_s0', 'dynamic_tanh', 'derf')
+NORMS = (*OVER_THE_BATCH, 'ghost', *BY_EXAMPLE)
+# Of these fields, the values.
+CHOICES = {
+    'norm': NORMS,
+    'activation': ('relu', 'scaled_relu', 'thresholded', 'none'),
+    'kernels': ('plain', 'standardized', 'scaled'),
+    'biases': ('none', 'channel', 'scalar'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,48 +40,86 @@ class Method:
     UserError: a value outside its range, or a combination that cannot train.
   """
 
-  # Before each ReLU, in a V1 network after each convolution: 'batch' (statistics over the whole global batch), 'ghost'
-  # (over groups of ghost_size), 'none'; or a function of one's own, f(module, x, train), as 'FILE.py:FUNCTION'.
+  # Before a convolution: norm and activation, in a V1 network after it.
+  # One of NORMS, see `networks/norms.py`; or a function of one's own, f(module, x, train), as 'FILE.py:FUNCTION'.
   norm: str = 'none'
   ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
+  groups: int = 32  # of channels, or the largest common divisor with these; for norm='group' and 'evonorm_s0'
   last_norm_only: bool = False  # a single norm, after the last block
   noisy_norm: bool = False  # SA: random shifts and scales after every norm, other ones at every update
+  # 'relu'; 'scaled_relu': times 1.71, which keeps variance 1; 'thresholded': max(x, t), t of each channel trained from
+  # 0; 'none' where the norm is an activation as well.
+  activation: str = 'relu'
+
+  # The convolutions. Kernels: as they are ('plain'), or of each output channel (w - mean) / std ('standardized'), the
+  # same times gain / sqrt(fan_in), the gain trained from 1 ('scaled').
+  kernels: str = 'plain'
   biases: str = 'none'  # 'channel': on every convolution; 'scalar': one number at each ReLU and convolution; 'none'
+  zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
+  depth_init: bool = False  # FX rule 2: the other convolutions of a branch start scaled by L^(-1/(2m-2))
+
+  # The sum: merge_scale * (shortcut + branch_scale * alpha * f(x)) + merge_bias.
   # Initial multiplier of every residual branch, trained; or a function, f(module, branch, train), that makes the
   # multiplier; None: no multiplier.
   alpha: float | str | None = None
+  alpha_per_channel: bool = False  # one for each channel, not one for each branch
+  branch_scale: float | str = 1.0  # fixed factor on every branch, or 'inverse_sqrt_d' or 'inverse_d'
+  divide_by_std: bool = False  # NF: f(x / beta), beta the deviation of x that is expected at initialization
   merge_scale: float = 1.0  # fixed factor on (shortcut + branch)
   merge_bias: bool = False  # one trained scalar on (shortcut + branch), before the last ReLU of a V1 block
+
+  # The classifier, and the update.
   dropout: float = 0.0  # probability of dropping a pooled feature before the classifier
-  zero_init: bool = False  # FX rule 1: the last convolution of every branch and the classifier start at zero
-  depth_init: bool = False  # FX rule 2: the other convolutions of a branch start scaled by L^(-1/(2m-2))
   scalar_rate: float = 1.0  # learning rate of alpha and the scalar biases, relative to the rest
+  clip: float = 0.0  # largest gradient of a unit over its weights, see `training/clipping.py`; 0: not clipped
   code: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)  # see `own_functions`
 
   def __post_init__(self):
     for field in FUNCTIONS:  # where a row is written, a function may stand for its name
       if callable(getattr(self, field)):
         object.__setattr__(self, field, named(field, getattr(self, field)))
-    if self.norm not in ('none', 'batch', 'ghost') and not reference(self.norm):
-      raise UserError(f"method.norm is {self.norm!r}; it must be 'none', 'batch', 'ghost', or FILE.py:FUNCTION")
-    if self.biases not in ('none', 'channel', 'scalar'):
-      raise UserError(f"method.biases is {self.biases!r}; it must be 'none', 'channel' or 'scalar'")
+    for field, values in CHOICES.items():
+      value = getattr(self, field)
+      if value not in values and not (field == 'norm' and reference(value)):
+        raise UserError(f'method.{field} is {value!r}; it must be one of: {", ".join(values)}'
+                        + (', or FILE.py:FUNCTION' if field == 'norm' else '') + suggestion(value, values))
     if self.norm == 'none' and self.last_norm_only:
       raise UserError("method.last_norm_only says where the norm is, and method.norm is 'none': choose a norm")
     if self.norm != 'batch' and self.noisy_norm:
       raise UserError("method.noisy_norm is for method.norm='batch', since its noise is drawn for a whole batch; "
                       f'method.norm is {self.norm!r}')
-    if self.ghost_size < 1:
-      raise UserError(f'method.ghost_size is {self.ghost_size}; it must be at least 1')
+    for field in ('ghost_size', 'groups'):
+      if getattr(self, field) < 1:
+        raise UserError(f'method.{field} is {getattr(self, field)}; it must be at least 1')
+    if (self.norm == 'evonorm_s0') != (self.activation == 'none'):
+      raise UserError(f"method.norm is {self.norm!r} and method.activation {self.activation!r}: 'evonorm_s0' is norm "
+                      "and activation in one, so it goes with activation='none', and nothing else does")
+    if self.norm == 'evonorm_s0' and self.last_norm_only:
+      raise UserError("method.norm='evonorm_s0' is also the activation, so method.last_norm_only would leave a linear "
+                      'network: leave it off')
+    if self.kernels != 'plain' and (self.zero_init or self.depth_init):
+      raise UserError(f'method.kernels is {self.kernels!r}, which undoes the scale at which kernels start, and '
+                      "method.zero_init and depth_init are about that: use kernels='plain'")
+    if self.kernels == 'standardized' and (self.norm == 'none' or self.last_norm_only):
+      raise UserError("method.kernels='standardized' multiplies by the root of fan_in, which a norm must divide by: "
+                      "choose a norm, or kernels='scaled'")
     if not 0 <= self.dropout < 1:
       raise UserError(f'method.dropout is {self.dropout}; it is the probability of dropping, from 0 to below 1')
     if not (math.isfinite(self.merge_scale) and self.merge_scale > 0):
       raise UserError(f'method.merge_scale is {self.merge_scale}; it must be a positive number')
-    if not (math.isfinite(self.scalar_rate) and self.scalar_rate >= 0):
-      raise UserError(f'method.scalar_rate is {self.scalar_rate}; it must be zero or a positive number')
-    if self.alpha not in (None, INVERSE_SQRT_D) and not reference(self.alpha):
+    for field in ('scalar_rate', 'clip'):
+      if not (math.isfinite(getattr(self, field)) and getattr(self, field) >= 0):
+        raise UserError(f'method.{field} is {getattr(self, field)}; it must be zero or a positive number')
+    if self.branch_scale not in (INVERSE_SQRT_D, INVERSE_D):
+      if type(self.branch_scale) not in (int, float) or not (math.isfinite(self.branch_scale) and self.branch_scale):
+        raise UserError(f'method.branch_scale is {self.branch_scale!r}; it must be a number other than 0, '
+                        f'{INVERSE_SQRT_D} or {INVERSE_D}')
+      object.__setattr__(self, 'branch_scale', float(self.branch_scale))  # so that 1 and 1.0 have one label
+    if self.alpha_per_channel and (self.alpha is None or reference(self.alpha)):
+      raise UserError('method.alpha_per_channel is about a trained multiplier: give method.alpha a number')
+    if self.alpha not in (None, INVERSE_SQRT_D, INVERSE_D) and not reference(self.alpha):
       if type(self.alpha) not in (int, float) or not math.isfinite(self.alpha):
-        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D}, '
+        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D}, {INVERSE_D}, '
                         'FILE.py:FUNCTION, or none')
       object.__setattr__(self, 'alpha', float(self.alpha))  # so that 0 and 0.0 have one label
       if self.alpha == 0 and self.zero_init:
@@ -82,8 +134,12 @@ class Method:
 
   @property
   def has_batch_statistics(self):
-    """Whether a norm here takes statistics over examples; what one of one's own does is not known."""
+    """Whether a norm here is batch normalization, of the whole batch or of parts."""
     return self.norm in ('batch', 'ghost')
+
+  def examples_together(self, batch):
+    """How many examples of a batch a norm may make depend on each other; one of one's own perhaps all."""
+    return 1 if self.norm in BY_EXAMPLE else min(self.ghost_size, batch) if self.norm == 'ghost' else batch
 
   @property
   def inner(self):
@@ -96,6 +152,9 @@ class Method:
     """The method without what it draws at random in training."""
     return dataclasses.replace(self, dropout=0.0, noisy_norm=False)
 
+
+NF_RESNET = Method(activation='scaled_relu', kernels='scaled', biases='channel', alpha=0.0, branch_scale=0.2,
+                   divide_by_std=True)  # NF: shortcut + 0.2 alpha f(x / beta)
 
 METHODS = {
     # With normalization. ZI's "batch normalization" is ghost_norm everywhere but in its Figures 3 and 4.
@@ -122,6 +181,25 @@ METHODS = {
     'fixup_dropout': Method(biases='scalar', alpha=1.0, zero_init=True, depth_init=True, dropout=0.6),
     'fixup_zero_only': Method(biases='scalar', alpha=1.0, zero_init=True),
     'fixup_rescale_only': Method(biases='scalar', alpha=1.0, depth_init=True),
+    # The successors, see docs/successors.md. ReZero (arXiv:2003.04887) without normalization is `multiplier`.
+    'group_norm': Method(norm='group'),  # arXiv:1803.08494
+    'layer_norm': Method(norm='layer'),
+    'instance_norm': Method(norm='instance'),
+    'group_norm_ws': Method(norm='group', kernels='standardized'),  # arXiv:1903.10520, BiT arXiv:1912.11370
+    'batch_renorm': Method(norm='batch_renorm'),  # arXiv:1702.03275
+    'filter_response_norm': Method(norm='filter_response', activation='thresholded'),  # arXiv:1911.09737
+    'evonorm_s0': Method(norm='evonorm_s0', activation='none'),  # arXiv:2004.02967
+    'dynamic_tanh': Method(norm='dynamic_tanh'),  # DyT, arXiv:2503.10622
+    'derf': Method(norm='derf'),  # arXiv:2512.10938
+    'nf_resnet': NF_RESNET,
+    # Adaptive gradient clipping, arXiv:2102.06171. With the last two: is it the clipping?
+    'nf_resnet_agc': dataclasses.replace(NF_RESNET, clip=0.01),
+    'zeroinit_agc': Method(biases='channel', dropout=0.6, alpha=0.0, clip=0.01),
+    'none_agc': Method(clip=0.01),
+    'layer_scale': Method(biases='channel', alpha=1e-4, alpha_per_channel=True),  # arXiv:2103.17239
+    # Rates that carry over from depth to depth: arXiv:2310.02244, arXiv:2505.01618.
+    'depth_mup': Method(biases='channel', branch_scale=INVERSE_SQRT_D),
+    'completep': Method(biases='channel', branch_scale=INVERSE_D),
 }
 
 

@@ -7,16 +7,19 @@ import jax.numpy as jnp
 
 from zeroinit.methods import Method
 from zeroinit.networks import own_functions
+from zeroinit.networks.batch_norm import like
 from zeroinit.networks.layers import (
   Activation,
   ConvSpec,
+  activate,
   add_scalar,
   branch_inits,
   conv,
+  in_numbers,
   initial_alpha,
   kernel_initializer,
-  normalize,
 )
+from zeroinit.networks.norms import normalize
 
 
 def basic(width, stride):
@@ -37,6 +40,31 @@ def projection(convs, channels):
   """The 1x1 convolution for the shortcut around `convs`; None where they keep the shape of an input of `channels`."""
   features, stride = convs[-1].features, max(spec.stride for spec in convs)
   return None if (features, stride) == (channels, 1) else ConvSpec(features, 1, stride)
+
+
+def expected_variances(method, stages, channels):
+  """Of the input of every block at initialization, by arXiv:2101.08692, section 3: a tuple of floats for every stage.
+
+  It is 1 at the start and where a projection replaces the shortcut, and the branch of each block adds its multiplier
+  squared; the trained multiplier is not counted. None for every stage where the method does not divide by its root.
+
+  Args:
+    method: of all blocks.
+    stages: of every stage, for every block, its convolutions; see `ResNet`.
+    channels: of the input of the first block.
+  """
+  if not method.divide_by_std:
+    return [None] * len(stages)
+  num_blocks = sum(map(len, stages))
+  added, variance, found = in_numbers(method.branch_scale, num_blocks) ** 2, 1.0, []
+  for stage in stages:
+    inputs = []
+    for convs in stage:
+      inputs.append(variance)
+      variance = added + (1.0 if projection(convs, channels) else variance)
+      channels = convs[-1].features
+    found.append(tuple(inputs))
+  return found
 
 
 class Block(nn.Module):
@@ -69,12 +97,14 @@ class Block(nn.Module):
     return add_scalar(self, 'merge_bias', x) if bias else x
 
   def multiplier(self, h, train):
+    fixed = in_numbers(self.method.branch_scale, self.num_blocks)
     if self.method.alpha is None:
-      return 1.0
+      return fixed
     if 'alpha' in self.method.functions:
-      return own_functions.apply(self.method, 'alpha', self, h, train)
+      return fixed * own_functions.apply(self.method, 'alpha', self, h, train)
     start = nn.initializers.constant(initial_alpha(self.method, self.num_blocks))
-    return self.param('alpha', start, ()).astype(h.dtype)
+    alpha = self.param('alpha', start, h.shape[-1:] if self.method.alpha_per_channel else ()).astype(h.dtype)
+    return fixed * (like(alpha, h) if alpha.ndim else alpha)
 
 
 class BlockV2(Block):
@@ -84,11 +114,15 @@ class BlockV2(Block):
   """
 
   @nn.compact
-  def __call__(self, x, train):
-    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
+  def __call__(self, x, train, variance=None):
+    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features].
+
+    variance: that is expected of x, where the method divides by its root.
+    """
     method, projected = self.method, projection(self.convs, x.shape[-1])
     inits = branch_inits(method, len(self.convs), self.num_blocks, self.kernel_init)
-    shortcut = h = x
+    shortcut = x
+    h = x if variance is None else x / jnp.sqrt(variance).astype(x.dtype)
     for i, (spec, init) in enumerate(zip(self.convs, inits, strict=True), 1):
       h = Activation(method, name=f'relu{i}')(h, train)
       if i == 1 and projected:
@@ -106,8 +140,8 @@ class BlockV1(Block):
   """
 
   @nn.compact
-  def __call__(self, x, train):
-    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
+  def __call__(self, x, train, variance=None):
+    """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]; no `variance`."""
     method, projected = self.method, projection(self.convs, x.shape[-1])
     inits = branch_inits(method, len(self.convs), self.num_blocks, self.kernel_init)
     scalars = method.biases == 'scalar'
@@ -118,7 +152,7 @@ class BlockV1(Block):
       if i < len(self.convs):
         h = Activation(method, name=f'relu{i}')(h, train)
     h = normalize(method, h, train, name='norm')
-    return nn.relu(self.merge(shortcut, h, train, scalars or method.merge_bias))
+    return activate(self, self.merge(shortcut, h, train, scalars or method.merge_bias))
 
   def project(self, spec, x, train):
     return normalize(self.method, self.convolve(spec, x, name='shortcut'), train, name='shortcut_norm')
@@ -144,6 +178,7 @@ class Stage(nn.Module):
     convs: for every block, its convolutions; from the second on they are the same.
     remat: recompute the inside of a block in the backward pass instead of storing it: less memory, more work.
     method, num_blocks, dtype, kernel_init: of every block.
+    variances: of the input of every block, see `expected_variances`; None where the method does not look at them.
   """
 
   block: type[Block]
@@ -153,19 +188,22 @@ class Stage(nn.Module):
   dtype: Any = jnp.float32
   remat: bool = False
   kernel_init: str = 'he'
+  variances: tuple[float, ...] | None = None
 
   @nn.compact
   def __call__(self, x, train):
     """x: [batch, height, width, channels] -> [batch, height / stride, width / stride, features]."""
+    variances = None if self.variances is None else jnp.array(self.variances, jnp.float32)
+    of = lambda blocks: None if variances is None else variances[blocks]
     shared = {'method': self.method, 'num_blocks': self.num_blocks, 'dtype': self.dtype,
               'kernel_init': self.kernel_init}
     block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
-    x = block(self.convs[0], **shared, name='first')(x, train)
+    x = block(self.convs[0], **shared, name='first')(x, train, of(0))
     if len(self.convs) > 1:
-      scan = nn.scan(lambda block, x, _: (block(x, train), None), length=len(self.convs) - 1,
+      scan = nn.scan(lambda block, x, variance: (block(x, train, variance), None), length=len(self.convs) - 1,
                      variable_axes={'params': 0, 'batch_stats': 0, 'probes': 0},
                      split_rngs={'params': True, 'dropout': True})
       # Inside a scan the compiler cannot undo remat, so the barriers against that are not needed.
       block = nn.remat(self.block, static_argnums=(2,), prevent_cse=False) if self.remat else self.block
-      x, _ = scan(block(self.convs[1], **shared, name='rest'), x, None)
+      x, _ = scan(block(self.convs[1], **shared, name='rest'), x, of(slice(1, None)))
     return x

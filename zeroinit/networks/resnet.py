@@ -9,8 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from zeroinit.methods import Method
-from zeroinit.networks.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck, projection
-from zeroinit.networks.layers import Activation, ConvSpec, check_inits, classify, conv, kernel_initializer, normalize
+from zeroinit.networks.blocks import (
+  BlockV1,
+  BlockV1OptionA,
+  BlockV2,
+  Stage,
+  basic,
+  bottleneck,
+  expected_variances,
+  projection,
+)
+from zeroinit.networks.layers import Activation, ConvSpec, check_inits, classify, conv, kernel_initializer
+from zeroinit.networks.norms import normalize
 from zeroinit.system.errors import UserError
 
 
@@ -44,6 +54,9 @@ class ResNet(nn.Module, kw_only=True):
 
   def __post_init__(self):
     check_inits(self)
+    if self.block is not BlockV2 and (self.method.norm == 'evonorm_s0' or self.method.divide_by_std):
+      raise UserError('norm=evonorm_s0 and divide_by_std are for pre-activation blocks (V2), in which an activation '
+                      'follows every norm and the shortcut passes through none: use wide_resnet or resnet50_v2')
     super().__post_init__()
 
   @property
@@ -95,8 +108,9 @@ class ResNet(nn.Module, kw_only=True):
       x = Activation(method.inner, then_conv=False, name='stem_relu')(x, train)
     if self.pools:
       x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-    for i, convs in enumerate(self.stages, 1):
-      x = Stage(self.block, convs, method.inner, self.num_blocks, self.dtype, self.remat, self.kernel_init,
+    variances = expected_variances(method, self.stages, self.stem.features)
+    for i, (convs, of_stage) in enumerate(zip(self.stages, variances, strict=True), 1):
+      x = Stage(self.block, convs, method.inner, self.num_blocks, self.dtype, self.remat, self.kernel_init, of_stage,
                 name=f'stage{i}')(x, train)
     if before:
       x = Activation(method, name='relu')(x, train)

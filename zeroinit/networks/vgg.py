@@ -40,11 +40,12 @@ class VGG(nn.Module):
 
   def __post_init__(self):
     check_inits(self)
-    about_norms = ('norm', 'ghost_size', 'noisy_norm', 'biases', 'dropout', 'scalar_rate', 'code')
-    plain = Method(**{field: getattr(self.method, field) for field in about_norms})
+    apart = ('norm', 'ghost_size', 'groups', 'noisy_norm', 'activation', 'kernels', 'biases', 'dropout', 'scalar_rate',
+             'clip', 'code')  # from residual branches
+    plain = Method(**{field: getattr(self.method, field) for field in apart})
     if plain != self.method or self.method.biases == 'scalar':
       raise UserError('a VGG has no residual branches, so of the rows of METHODS it takes those that are about norms, '
-                      'biases per channel and dropout only, such as biases (the standard VGG) and batch_norm')
+                      'kernels, biases per channel and dropout only, such as biases (the standard VGG) and batch_norm')
     super().__post_init__()
 
   @property

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from absl import flags
 
 from zeroinit.methods import Method
-from zeroinit.networks.layers import kernel_initializer, normalize
+from zeroinit.networks.layers import kernel_initializer
+from zeroinit.networks.norms import normalize
 from zeroinit.probes import memory, snapshots, writing
 from zeroinit.system import compiling
 from zeroinit.system.errors import UserError

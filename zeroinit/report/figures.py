@@ -33,6 +33,11 @@ LOOKS = {
     'skipinit_alpha_inverse_sqrt_d': (ORANGE, 'p'), 'divide_by_sqrt2': (SKY, 'h'), 'fixup': (GREEN, 'P'),
     'fixup_dropout': (PURPLE, 'X'), 'fixup_zero_only': (SKY, 'x'), 'fixup_rescale_only': (ORANGE, '+'),
     'batch_norm_last': (SKY, 'o'), 'noisy_batch_norm': (PURPLE, 'o'),
+    'batch_renorm': (BLUE, 'D'), 'group_norm': (GREEN, 'o'), 'layer_norm': (GREEN, 's'), 'instance_norm': (GREEN, 'D'),
+    'group_norm_ws': (GREEN, 'v'), 'filter_response_norm': (SKY, 's'), 'evonorm_s0': (SKY, 'D'),
+    'dynamic_tanh': (ORANGE, 'o'), 'derf': (ORANGE, 's'), 'nf_resnet': (PURPLE, 's'), 'nf_resnet_agc': (PURPLE, 'D'),
+    'zeroinit_agc': (RED, 's'), 'none_agc': (BLACK, 's'), 'layer_scale': (RED, '^'), 'depth_mup': (BLACK, 'o'),
+    'completep': (BLACK, 'D'),
 }
 OTHER_COLOURS, OTHER_MARKERS = (PURPLE, SKY, ORANGE, GREEN, RED, BLUE, BLACK), ('*', '8', 'H', 'd', 'p')
 DASHES = ('-', '--', ':', '-.')

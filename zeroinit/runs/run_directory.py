@@ -13,7 +13,7 @@ import json
 import numpy as np
 from etils import epath
 
-from zeroinit import data, methods, own
+from zeroinit import data, own
 from zeroinit.runs import earlier
 from zeroinit.runs.checkpoints import Checkpoints, digests
 from zeroinit.system import environment, json_files, objects, processes
@@ -212,8 +212,7 @@ def read_config(path):
   """The config in a config.json. Raises UserError where the file is damaged or from another version."""
   saved = json_files.read(epath.Path(path))
   try:
-    name = saved['method']['name']
-    config = base_config(name if name in methods.METHODS else 'none')  # a row of one's own: its values are all there
+    config = base_config('none')  # a field of the method that an older version did not have is at its default
     fields = {name: value for name, value in saved.items() if name not in ('method', *BESIDE_CONFIG)}
     unknown = sorted(fields.keys() - config.keys())
     if unknown:

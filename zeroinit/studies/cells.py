@@ -132,7 +132,9 @@ def extended(cells, rates):
 
 # Fields that were added since studies have been begun with this version, at what their absence means: they leave the
 # identities of cells as they were.
-ADDED = {'matmul_precision': 'default'}
+ADDED = {'matmul_precision': 'default', 'method.groups': 32, 'method.activation': 'relu', 'method.kernels': 'plain',
+         'method.alpha_per_channel': False, 'method.branch_scale': 1.0, 'method.divide_by_std': False,
+         'method.clip': 0.0}
 
 
 def _identity(config):

@@ -14,6 +14,7 @@ from zeroinit.system import references, settings, users_files
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON
 
+NUMBERS_OR_WORDS = ('alpha', 'branch_scale')  # fields of a method of no one type: at their values `Method` looks
 NETWORKS = ('wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')  # see recipe.network
 
 # May differ between a run and its continuation, since they change no number.
@@ -75,9 +76,11 @@ def method_fields(name):
   """The `method` part of a config: the row's name and its fields, each of which may be overridden."""
   row = methods.row(name)
   fields = ConfigDict({'name': name, **dataclasses.asdict(row)})
-  del fields.alpha, fields.code
-  fields.alpha = config_dict.placeholder(object)  # a number, 'inverse_sqrt_d' or None: no one type
-  fields.alpha = row.alpha
+  del fields.code
+  for field in NUMBERS_OR_WORDS:
+    del fields[field]
+    fields[field] = config_dict.placeholder(object)
+    fields[field] = getattr(row, field)
   return fields
 
 
@@ -209,7 +212,7 @@ def check(config):
   method = method_of(config)
   batch, parts = config.batch_size, config.micro_batches
   need(batch % parts == 0, f'micro_batches is {parts}, which does not divide batch_size {batch}')
-  need(method.norm != 'batch' or parts == 1,
+  need(method.norm not in methods.OVER_THE_BATCH or parts == 1,
        f'batch norm takes its statistics over the whole batch, which micro_batches={parts} never has in one piece; '
        'use micro_batches=1, or ghost_norm with a ghost_size that divides the micro-batch')
   ghost = min(method.ghost_size, batch)
@@ -232,7 +235,7 @@ def _check_fields(config):
     for name, kind in ((name, type(expected)) for name, expected in reference.items()):
       value = group.get(name)
       fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-      if not fits and name != 'alpha':  # at which `Method` looks
+      if not fits and name not in NUMBERS_OR_WORDS:
         raise UserError(f'{prefix}{name} is {value!r}; it must be {_KINDS[kind]}')
       if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f'{prefix}{name} is too large: 2^63 is more than can be reckoned with')

@@ -16,6 +16,7 @@ from jax import lax
 
 from zeroinit.system import compiling
 from zeroinit.training import batches
+from zeroinit.training.clipping import clipped
 from zeroinit.training.optimizer import l2_penalty, sgd
 from zeroinit.training.recipe import is_deterministic
 
@@ -77,11 +78,13 @@ _init_state_on_cpu = jax.jit(_state, static_argnums=0, compiler_options={
 def train_step(recipe, state, batch):
   """One update by the mean cross-entropy of the batch plus L2.
 
-  v <- momentum * v + (1 - dampening) * gradient, w <- w - rate * v.
+  v <- momentum * v + (1 - dampening) * gradient, w <- w - rate * v; where the method clips, the gradient without L2.
 
   batch: see `zeroinit.training.batches`; its arrays are [micro_batches, batch / micro_batches, ...].
   """
   (cross_entropy, accuracy), gradient, batch_stats = _gradient(recipe, state, batch)
+  if recipe.net.method.clip:
+    gradient = clipped(gradient, state.params, recipe.net.method.clip)
   l2, l2_gradient = jax.value_and_grad(l2_penalty)(state.params, recipe.weight_decay, recipe.weight_decay_on)
   gradient = jax.tree.map(jnp.add, gradient, l2_gradient)
   direction, momentum = _optimizer(recipe).update(gradient, state.momentum, state.params, value=cross_entropy + l2)

@@ -18,7 +18,7 @@ import optax
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from zeroinit.networks.layers import EPSILON, GhostNorm
+from zeroinit.networks.batch_norm import EPSILON, GhostNorm
 from zeroinit.probes import command, inputs, memory, snapshots, texts, writing
 from zeroinit.probes.bound import figure
 from zeroinit.probes.layers import Layer, leave

@@ -100,11 +100,6 @@ def measure(net, variables, images, labels):
   }
 
 
-def _sharing(method, batch):
-  """How many examples of a batch a norm may make depend on each other; one of one's own perhaps all."""
-  return {'none': 1, 'ghost': min(method.ghost_size, batch)}.get(method.norm, batch)
-
-
 def _noise(departures):
   """sum |g_i - g|^2 / (m - 1), from the distance of each gradient to the mean of those before it (Welford 1962)."""
   m = len(departures)
@@ -115,7 +110,7 @@ def _noise(departures):
 @partial(compiling.jit, static_argnums=0)
 def _stream(net, variables, images, labels):
   """|S|^2; of every example |g_i| and its distance to the mean of the gradients before; the mean cross-entropy."""
-  sharing = _sharing(net.method, len(images))
+  sharing = net.method.examples_together(len(images))
   split = lambda x: x.reshape(-1, sharing, *x.shape[1:])
 
   def of_group(sums, group):
@@ -192,7 +187,7 @@ def _loss_and_gradients(subject, config, recipe):
 
 def _bytes(recipe, batch_size):
   """Bytes that the probe needs: parameters, momentum, S, g and gradients; and what a backward pass looks back on."""
-  together = _sharing(recipe.net.method, batch_size)
+  together = recipe.net.method.examples_together(batch_size)
   return 8 * memory.parameter_bytes(recipe.net, recipe.image_shape) + memory.activation_bytes(recipe, together)
 
 

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from zeroinit.networks.batch_norm import GhostNorm
 from zeroinit.networks.blocks import Block
-from zeroinit.networks.layers import GhostNorm
 from zeroinit.probes import command, inputs, memory, snapshots, texts, writing
 from zeroinit.probes.layers import leave
 from zeroinit.probes.scaling import scaled
@@ -201,9 +201,10 @@ def main(argv):
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
   normless = [subject.label for subject, net in zip(who, nets, strict=True) if net.method.inner.norm == 'none']
-  own = [subject.label for subject, net in zip(who, nets, strict=True) if 'norm' in net.method.inner.functions]
-  if own:
-    notes.insert(0, f'A norm of their own, so no statistics of norms in the records: {", ".join(own)}.')
+  others = [subject.label for subject, net in zip(who, nets, strict=True)
+            if not net.method.inner.has_batch_statistics and subject.label not in normless]
+  if others:
+    notes.insert(0, f'No batch or ghost norm, so no statistics of norms in the records: {", ".join(others)}.')
   if normless:
     notes.insert(0, f'No norm, so no statistics of norms in the records: {", ".join(normless)}.')
   title = writing.title(configs, nets, None if FLAGS.network == 'own' else 'Gaussian inputs')
@@ -258,9 +259,8 @@ def _records(subject, net, done, draws):
 
 def _notes(subject, net, found, updates):
   """What a reader of the records or the figure would miss."""
-  if not subject.checkpoint and laws.expected(net, 1.0) is None:
-    who = "functions of one's own" if net.method.inner.functions else 'blocks that end with a ReLU (V1)'
-    yield f'{subject.label}: {who} follow none of the laws.'
+  if not subject.checkpoint and (who := laws.without_law(net)):
+    yield f'{subject.label}: no law for {who}.'
   yield from command.divergence_notes(subject, found, updates)
   for done, draws in found.items():
     lost = [record['block'] for records in draws for record in records

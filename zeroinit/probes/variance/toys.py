@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from zeroinit.methods import Method
-from zeroinit.networks.blocks import Block, BlockV2, Stage
-from zeroinit.networks.layers import ConvSpec, branch_inits, normalize
+from zeroinit.networks.blocks import Block, BlockV2, Stage, expected_variances
+from zeroinit.networks.layers import ConvSpec, branch_inits
+from zeroinit.networks.norms import normalize
 from zeroinit.system.errors import UserError
 
 
@@ -17,9 +18,10 @@ class LinearBlock(Block):
   """A pre-activation block without its ReLUs: shortcut + alpha * f(x), where f repeats (norm, linear map)."""
 
   @nn.compact
-  def __call__(self, x, train):
-    """x: [batch, height, width, channels] -> the same shape."""
-    inits, h = branch_inits(self.method, len(self.convs), self.num_blocks, self.kernel_init), x
+  def __call__(self, x, train, variance=None):
+    """x: [batch, height, width, channels] -> the same shape. variance: see `BlockV2`."""
+    inits = branch_inits(self.method, len(self.convs), self.num_blocks, self.kernel_init)
+    h = x if variance is None else x / jnp.sqrt(variance)
     for i, (spec, init) in enumerate(zip(self.convs, inits, strict=True), 1):
       h = normalize(self.method, h, train, name=f'norm{i}')
       h = self.convolve(spec, h, name=f'conv{i}', init=init)
@@ -84,8 +86,9 @@ class Toy(nn.Module):
   @nn.compact
   def __call__(self, images, train):
     """images: float32 [batch, height, width, channels] -> the same shape."""
+    [variances] = expected_variances(self.method, self.stages, self.channels)
     return Stage(self.block, self.stages[0], self.method.inner, self.num_blocks, kernel_init=self.kernel_init,
-                 name='stage1')(images, train)
+                 variances=variances, name='stage1')(images, train)
 
 
 def inputs(toy, key, batch, image_size):

@@ -1,0 +1,30 @@
+"""Adaptive gradient clipping (Brock et al., arXiv:2102.06171, section 4): a limit on gradient over weights, by unit."""
+
+import jax
+import optax
+
+EPSILON = 1e-3  # a unit's norm counts as this at least, so that what starts at zero can move at all
+
+
+def clipped(gradient, params, clip):
+  """The gradient, of each unit at most `clip` times as long as its weights; the classifier's as it is.
+
+      G -> clip * max(|W|, 1e-3) / |G| * G  where |G| is more than clip * max(|W|, 1e-3)
+
+  A unit is an output channel of a kernel, and a bias, a gain or a multiplier as a whole, in each block apart. Of a
+  gradient without the L2 term, as in the authors' code.
+
+  Args:
+    gradient, params: trees of one shape.
+    clip: the paper's lambda.
+  """
+  def of_leaf(path, gradient, weights):
+    names = [key.key for key in path]
+    if names[0] == 'classifier':
+      return gradient
+    return (jax.vmap(_clip) if 'rest' in names else _clip)(gradient, weights)  # 'rest': of a scan, stacked
+
+  # optax finds the axes of a unit by how many there are, and a scan adds one (optax issue 1576).
+  transformation = optax.adaptive_grad_clip(clip, EPSILON)
+  _clip = lambda gradient, weights: transformation.update(gradient, transformation.init(weights), weights)[0]
+  return jax.tree_util.tree_map_with_path(of_leaf, gradient, params)
