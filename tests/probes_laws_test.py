@@ -82,7 +82,8 @@ def test_post_activation_blocks_have_no_law():
 def test_a_formula_is_what_is_drawn(name):
   """The text beside the line, evaluated, is the line."""
   net = toy('relu', name, 12, layers=2)
-  text = laws.formula(net).strip('$').replace(r'\ell', 'l').replace(r'\alpha', 'a').replace('^', '**').replace(' l', ' * l')
+  text = laws.formula(net).strip('$').replace(r'\alpha', 'a').replace('^', '**')
+  text = text.replace(r' \ell', ' * l').replace(r'\ell', 'l')
   alpha = {'skipinit_alpha_inverse_sqrt_d': 12**-0.5, 'depth_mup': 12**-0.5, 'completep': 1 / 12, NF: 0.2}.get(
       name, net.method.alpha)
   for block, law in enumerate(laws.expected(net, 1.0), 1):
