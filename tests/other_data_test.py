@@ -1,5 +1,6 @@
 """Data sets that are not ours: folders of images, what TFDS has prepared, and a function of one's own file."""
 
+import dataclasses
 import io
 import json
 import os
@@ -112,6 +113,16 @@ def test_a_folder_of_several_sizes_streams(tmp_path, odd):
   assert isinstance(dataset, data.StreamedDataset) and len(dataset.train) == 24 and info.image_size is None
   with pytest.raises(UserError, match=r'image_size is 0; it must be from 1 to 4096, to which.*folder:animals'):
     check(config_of(f'folder:{root}'))
+  with pytest.raises(UserError, match=r"crop is 'reflect'; .* of several sizes: pass --config\.crop=random_res"):
+    check(config_of(f'folder:{root}', crop='reflect'))
+
+
+def test_images_too_small_for_a_mirror_image_of_four_pixels_are_not_continued_by_it(tmp_path):
+  root = write_folder(tmp_path / 'dots', size=(4, 4))
+  with pytest.raises(UserError, match=r"crop is 'reflect'; .*folder:dots, of 4 pixels, it must be one of: zero, none"):
+    check(config_of(f'folder:{root}', crop='reflect'))
+  check(config_of(f'folder:{root}', crop='zero'))
+  check(config_of(f'folder:{write_folder(tmp_path / "spots", size=(5, 5))}', crop='reflect'))
 
 
 def test_images_that_are_not_square_or_too_many_stream(tmp_path, monkeypatch):
@@ -177,6 +188,35 @@ def test_a_streamed_folder_trains(tmp_path):
   config = config_of(f'folder:{root}', image_size=12, crop='random_resized', epochs=3.0)
   result = train(config, tmp_path / 'run')
   assert result['steps'] == 6 and result['classes'] == 3
+
+
+def test_a_run_on_a_folder_whose_labels_have_changed_is_not_gone_on_with(tmp_path):
+  root = write_folder(tmp_path / 'animals')
+  run, config = run_directory.Run(tmp_path / 'run'), config_of(f'folder:{root}')
+  dataset = data.load(config.dataset)
+  run.begin(config, dataset)
+  turned = dataclasses.replace(dataset, train_labels=dataset.train_labels[::-1])
+  with pytest.raises(UserError, match='the images of folder:animals in another order, or with other labels; undo'):
+    run.begin(config, turned)
+
+
+@pytest.mark.parametrize('damage, message', [
+    (None, 'its info is not num_classes'), ([], 'its info is not num_classes'), ({'depth': 3}, 'its info is not num_'),
+    ({'num_classes': 1}, 'its num_classes is 1'), ({'num_classes': True}, 'its num_classes is True'),
+    ({'train_examples': -1}, 'its train_examples is -1'), ({'image_size': '12'}, "its image_size is '12'"),
+    ({'channels': 1}, 'mean and std are not those of so many channels'), ({'mean': 3.0}, 'its mean is 3.0'),
+    ({'mean': [1.0, None, 2.0]}, 'its mean is'), ({'std': [1.0, 0.0, 2.0]}, r'its std is \[1\.0, 0\.0')])
+def test_what_a_run_has_written_of_its_data_is_checked(tmp_path, damage, message):
+  root = write_folder(tmp_path / 'animals')
+  run, config = run_directory.Run(tmp_path / 'run'), config_of(f'folder:{root}')
+  run.begin(config, data.load(config.dataset))
+  path = tmp_path / 'run' / 'config.json'
+  saved = json.loads(path.read_text())
+  assert data.Info.from_json(saved['info'], path) == data.info(config.dataset)
+  path.write_text(json.dumps(saved | {'info': saved['info'] | damage if isinstance(damage, dict) else damage}))
+  for read in (lambda: run.begin(config, data.load(config.dataset)), lambda: run_directory.read_config(path)):
+    with pytest.raises(UserError, match=rf'config\.json is damaged: .*{message}'):
+      read()
 
 
 # TFDS.

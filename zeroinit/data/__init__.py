@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zeroinit.system import paths, references, users_files
+from zeroinit.system import json_files, paths, references, users_files
 from zeroinit.system.errors import UserError, suggestion
 
 
@@ -39,10 +39,41 @@ class Info:
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
+  @classmethod
+  def from_json(cls, saved, path):
+    """The Info whose fields stand in the JSON file at `path`. Raises UserError where they are not those of one."""
+    if not isinstance(saved, dict) or saved.keys() != _IN_JSON.keys():
+      raise json_files.damaged(path, f'its info is not {", ".join(_IN_JSON)}')
+    json_files.checked(saved, path, _IN_JSON)
+    if not len(saved['mean']) == len(saved['std']) == saved['channels']:
+      raise json_files.damaged(path, 'its mean and std are not those of so many channels')
+    return cls(**saved | {name: tuple(saved[name]) for name in ('mean', 'std')})
+
+  def alike(self, other):
+    """Whether both may be of the same images, whatever the last digits of a sum."""
+    rest, others_rest = (dataclasses.replace(info, mean=(), std=()) for info in (self, other))
+    return rest == others_rest and np.allclose((self.mean, self.std), (other.mean, other.std), rtol=1e-4)
+
   @property
   def crops(self):
     """The values that `config.crop` can have."""
-    return ('reflect', 'zero', 'none') if self.image_size else ('random_resized', 'none')
+    if not self.image_size:
+      return 'random_resized', 'none'
+    # 4 pixels beyond the edge are the mirror image of as many beside it.
+    return ('reflect', 'zero', 'none') if self.image_size > 4 else ('zero', 'none')
+
+
+def _is_positive(value):
+  return json_files.is_count(value) and value > 0
+
+
+def _are_numbers(values):
+  return isinstance(values, list) and all(map(json_files.is_number, values))
+
+
+_IN_JSON = {'num_classes': lambda value: _is_positive(value) and value > 1, 'train_examples': _is_positive,
+            'image_size': lambda value: value is None or _is_positive(value), 'channels': _is_positive,
+            'mean': _are_numbers, 'std': lambda values: _are_numbers(values) and all(value > 0 for value in values)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A run is a directory: config.json, metrics.jsonl, result.json, checkpoints/, TensorBoard events.
 
-Where its method has a function of one's own, the file of that lies beside config.json.
+Where its method, network or data set is a function of one's own, the file of that lies beside config.json.
 
 Every file is put in place whole, so a reader never sees half of one, whenever the run is killed.
 """
@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 
-import numpy as np
 from etils import epath
 
 from zeroinit import data, own
@@ -92,10 +91,11 @@ class Run:
       `environment.changing` when the run was begun, without what its config.json does not say.
 
     Raises:
-      UserError: the run was begun with another copy of the data, or the directory cannot be made.
+      UserError: the run was begun with other data, or another copy of them, or the directory cannot be made.
     """
     path = self.workdir / 'config.json'
     here = environment.changing()
+    info, of_ones_own = data.info(config.dataset, config.data_dir), ':' in config.dataset
     if path.exists():
       saved = json_files.read(path)
       if not isinstance(saved.get('settings', {}), dict):
@@ -103,19 +103,19 @@ class Run:
       if saved.get('data') != dataset.title:
         raise UserError(f'{self.workdir} was begun with {saved.get("data")}, and this is {dataset.title}; use another '
                         '--workdir')
-      info = dataclasses.asdict(data.info(config.dataset, config.data_dir))
-      if ':' in config.dataset and saved.get('info') and not _same_info(saved['info'], info):
+      if of_ones_own and 'info' in saved and not info.alike(data.Info.from_json(saved['info'], path)):
         raise UserError(f'{self.workdir} was begun with other images than those of {data.short(config.dataset)} now; '
                         'use another --workdir')
       if saved.get('order', dataset.order) != dataset.order:
-        raise UserError(f'{self.workdir} was begun with a copy of {dataset.title} in another order, as TFDS has it or '
-                        'the archives; give that as data_dir, or use another --workdir')
+        was = (f'the images of {data.short(config.dataset)} in another order, or with other labels; undo the change'
+               if of_ones_own else
+               f'a copy of {dataset.title} in another order, as TFDS has it or the archives; give that as data_dir')
+        raise UserError(f'{self.workdir} was begun with {was}, or use another --workdir')
       return {name: saved[name] for name in here if name in saved}
     objects.make_directory(self.workdir)
     if processes.is_first():
       for name, text in code_of(config):
         objects.replace(self.workdir / name, text)
-      info = data.info(config.dataset, config.data_dir)
       json_files.write(path, {'data': dataset.title, 'order': dataset.order, 'info': dataclasses.asdict(info), **here,
                               **described(config)})
     return here
@@ -193,7 +193,7 @@ def load(workdir):
   Raises:
     UserError: workdir is not the directory of a run, or holds no checkpoint that can be read.
 
-  Where the method has a function of its user's, its file in the workdir is executed.
+  Where the method, or the network, is a function of its user's, the copy of its file in the workdir is executed.
   """
   run = Run(workdir)
   path = run.workdir / 'config.json'
@@ -211,6 +211,7 @@ def load(workdir):
 def read_config(path):
   """The config in a config.json. Raises UserError where the file is damaged or from another version."""
   saved = json_files.read(epath.Path(path))
+  info = data.Info.from_json(saved['info'], path) if 'info' in saved else None
   try:
     config = base_config('none')  # a field of the method that an older version did not have is at its default
     fields = {name: value for name, value in saved.items() if name not in ('method', *BESIDE_CONFIG)}
@@ -220,25 +221,12 @@ def read_config(path):
     config.update(earlier.config_fields(fields))
     config.method.update(saved['method'])
     move(config, epath.Path(path).parent)
-    if 'info' in saved:  # so that a network can be had without its data
-      data.remember(config.dataset, config.data_dir, data.Info(**_as_tuples(saved['info'])))
+    if info:  # so that a network can be had without its data
+      data.remember(config.dataset, config.data_dir, info)
     check(config)
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {first_line(error)}') from error
   return config
-
-
-def _same_info(saved, info):
-  """Whether two Infos, as dicts, are of the same images, whatever the last digits of a sum."""
-  try:
-    alike = (np.allclose(saved[name] or 0, value or 0, rtol=1e-4) for name, value in info.items())
-    return saved.keys() == info.keys() and all(alike)
-  except (AttributeError, TypeError, ValueError):
-    return False
-
-
-def _as_tuples(info):
-  return {name: tuple(value) if isinstance(value, list) else value for name, value in info.items()}
 
 
 def _checksum(result):

@@ -167,13 +167,17 @@ def check(config):
   for field in ('batch_size', 'micro_batches', 'epochs', 'evaluations', 'eval_batch_size'):
     positive(field)
   info = data.info(config.dataset, config.data_dir)
-  one_of('crop', *info.crops)
+  images = f'the images of {data.short(config.dataset)}'
   if info.image_size is None:
-    need(1 <= config.image_size <= 4096, f'image_size is {config.image_size}; it must be from 1 to 4096, to which the '
-         f'images of {data.short(config.dataset)}, of several sizes, are cut')
+    need(config.crop in info.crops, f'crop is {config.crop!r}; {images} are of several sizes: pass '
+         '--config.crop=random_resized, or none, and as --config.image_size the size to which they are cut')
+    need(1 <= config.image_size <= 4096, f'image_size is {config.image_size}; it must be from 1 to 4096, to which '
+         f'{images}, of several sizes, are cut')
   else:
-    need(config.image_size in (0, info.image_size), f'image_size is {config.image_size}; the images of '
-         f'{data.short(config.dataset)} have {info.image_size} pixels')
+    need(config.image_size in (0, info.image_size), f'image_size is {config.image_size}; {images} have '
+         f'{info.image_size} pixels')
+    need(config.crop in info.crops, f'crop is {config.crop!r}; for {images}, of {info.image_size} pixels, it must be '
+         f'one of: {", ".join(info.crops)}' + suggestion(config.crop, info.crops))
   need(0 <= config.data_workers <= 1024, f'data_workers is {config.data_workers}; it must be from 0 to 1024')
   own_network = 'network' in functions(config)
   need(own_network or config.network in NETWORKS, f'network is {config.network!r}; it must be one of: '
