@@ -14,6 +14,7 @@ from PIL import Image
 
 from zeroinit import data, own
 from zeroinit.data import others
+from zeroinit.probes import inputs
 from zeroinit.report import findings, groups, header
 from zeroinit.runs import run_directory
 from zeroinit.runs.train import train
@@ -59,7 +60,8 @@ def fails(data_dir):
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
   monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'cache'))
-  data._known.clear()
+  data._looks.clear()
+  data._loaded.clear()
 
 
 def config_of(dataset, **fields):
@@ -105,6 +107,37 @@ def test_a_changed_folder_is_looked_at_again(tmp_path):
   assert data.info(f'folder:{root}').mean != before
 
 
+def test_what_was_decoded_before_a_change_is_removed_and_of_others_is_not(tmp_path):
+  root, other = write_folder(tmp_path / 'animals'), write_folder(tmp_path / 'others')
+  kept = lambda: {file.name for file in (tmp_path / 'cache').iterdir() if not file.name.startswith('index')}
+  data.load(f'folder:{other}')
+  of_the_other = kept()
+  data.load(f'folder:{root}')
+  before = kept() - of_the_other
+  (root / 'train' / 'bee' / 'new.png').write_bytes(picture(1, 99))
+  data.load(f'folder:{root}')
+  assert len(before) == len(of_the_other) == 2 and of_the_other < kept() and len(kept()) == 4 and not before & kept()
+
+
+def test_a_start_looks_once_even_where_nothing_can_be_kept(tmp_path, monkeypatch, capsys):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'file' / 'cache'))
+  config = config_of(f'folder:{write_folder(tmp_path / "animals")}')
+  check(config)
+  train(config, tmp_path / 'run')
+  assert capsys.readouterr().out.count('looking at the images') == 1
+
+
+def test_who_measures_reads_once_and_sees_what_was_loaded_last(tmp_path):
+  root = write_folder(tmp_path / 'animals')
+  config = config_of(f'folder:{root}')
+  assert inputs.dataset_of(config) is inputs.dataset_of(config)
+  (root / 'train' / 'bee' / 'new.png').write_bytes(picture(1, 99))
+  assert inputs.dataset_of(config).train_examples == data.info(config.dataset).train_examples == 24
+  data.load(config.dataset)
+  assert inputs.dataset_of(config).train_examples == data.info(config.dataset).train_examples == 25
+
+
 @pytest.mark.parametrize('odd', ['train/cat/7.png', 'val/ant/0.png'])
 def test_a_folder_of_several_sizes_streams(tmp_path, odd):
   root = write_folder(tmp_path / 'animals')
@@ -133,7 +166,7 @@ def test_images_that_are_not_square_or_too_many_stream(tmp_path, monkeypatch):
   info = data.info(f'folder:{root}')
   assert info.image_size is None
   monkeypatch.setattr(others, 'SAMPLE', 12)  # every second image
-  data._known.clear()
+  data._looks.clear()
   os.utime(root / 'train' / 'ant' / '0.png', (0, 0))  # so that it is looked at again
   np.testing.assert_allclose(data.info(f'folder:{root}').mean, info.mean, rtol=0.05)
 
@@ -178,7 +211,7 @@ def test_a_run_on_a_folder_learns_and_goes_on_where_the_folder_has_moved(tmp_pat
   (tmp_path / 'run' / 'result.json').unlink()
   with pytest.raises(UserError, match='begun with other images than those of folder:animals now'):
     train(config_of(f'folder:{moved}', epochs=20.0), tmp_path / 'run')
-  data._known.clear()
+  data._looks.clear()
   net, variables = run_directory.load(tmp_path / 'run')  # without its data
   assert net.num_classes == 3 and variables['params']
 
@@ -240,7 +273,7 @@ def test_grey_images_that_stream_are_read_as_rgb(tmp_path, monkeypatch):
   grey = data.info('tfds:shades', root)
   monkeypatch.setenv('ZEROINIT_CACHE', str(tmp_path / 'other'))
   monkeypatch.setattr(others, 'SMALL', 1)
-  data._known.clear()
+  data._looks.clear()
   info = data.info('tfds:shades', root)
   assert (info.channels, info.image_size, info.mean) == (3, None, grey.mean * 3)
   config = config_of('tfds:shades', data_dir=root, image_size=8, crop='random_resized', epochs=1.0)

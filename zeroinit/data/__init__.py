@@ -1,8 +1,8 @@
 """Data sets. Those with a name have a file here, named as in `config.dataset`, with INFO and `load(data_dir)`.
 
-`others` has what is read without being known beforehand: tfds:NAME, folder:PATH, and FILE.py:FUNCTION. `load` gives a
-`Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk. `reading` has the forms in which they
-lie there.
+`others` has what is read without being known beforehand, and must be looked at: tfds:NAME, folder:PATH, and
+FILE.py:FUNCTION. `load` gives a `Dataset`, which is whole in memory, or a `StreamedDataset`, which stays on disk.
+`reading` has the forms in which they lie there.
 
 May import system and own; knows nothing of who trains on it.
 """
@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -146,6 +147,21 @@ class StreamedDataset:
     return len(self.test)
 
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """What was found where a data set was looked at of which nothing is known beforehand.
+
+  Attributes:
+    info: its Info.
+    load: a function that gives its Dataset or StreamedDataset; None where it need not be there.
+    state: text that is another when it has changed; empty where nothing tells.
+  """
+
+  info: Info
+  load: Callable | None = None
+  state: str = ''
+
+
 def info(name, data_dir=''):
   """The `Info` of the data set of that name.
 
@@ -159,23 +175,36 @@ def info(name, data_dir=''):
   module, rest = _module(name)
   if not rest:
     return module.INFO
-  known_by = key(name, data_dir)
-  if known_by not in _known:
-    _known[known_by] = module.info(rest, data_dir)
-  return _known[known_by]
+  known_by = _key(name, data_dir)
+  if known_by not in _looks:
+    _looks[known_by] = module.look(rest, data_dir)
+  return _looks[known_by].info
 
 
 def load(name, data_dir=''):
-  """The `Dataset` or `StreamedDataset` of that name. Raises UserError where it is missing or damaged."""
+  """The `Dataset` or `StreamedDataset` of that name, as it is now. Raises UserError where it is missing or damaged."""
   module, rest = _module(name)
-  _known.pop(key(name, data_dir), None)  # it may have changed since
-  return module.load(*([rest] if rest else []), data_dir)
+  known_by = _key(name, data_dir)
+  _loaded.pop(known_by, None)
+  if not rest:
+    return module.load(data_dir)
+  last = _looks.pop(known_by, None)
+  _looks[known_by] = look = module.look(rest, data_dir, last)
+  return look.load()
+
+
+def loaded(name, data_dir=''):
+  """The same as it was when it was first asked for, or last loaded: for whoever reads it again and again."""
+  known_by = _key(name, data_dir)
+  if known_by not in _loaded:
+    _loaded[known_by] = load(name, data_dir)
+  return _loaded[known_by]
 
 
 def remember(name, data_dir, known):
   """Takes an Info that is written down for that of a data set which need not be there any more."""
   if _module(name)[1]:
-    _known.setdefault(key(name, data_dir), known)
+    _looks.setdefault(_key(name, data_dir), Look(known))
 
 
 def short(name):
@@ -193,10 +222,10 @@ def located(name):
 
 
 FOLDER, TFDS = 'folder:', 'tfds:'
-_known = {}  # {key: Info} of those that must be looked at
+_looks, _loaded = {}, {}  # {key: the last Look}, {key: Dataset or StreamedDataset}
 
 
-def key(name, data_dir):
+def _key(name, data_dir):
   """What a data set is known by in this process: for one of one's own, also the text of its file."""
   named = references.reference(name)
   return name, data_dir, users_files.read(named[0]) if named and not name.startswith((FOLDER, TFDS)) else ''

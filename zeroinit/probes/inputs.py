@@ -1,7 +1,6 @@
 """What a probe begins with: the recipe of a config, its data set, and the batches that a run of it draws."""
 
 import contextlib
-import functools
 
 import jax
 import numpy as np
@@ -20,13 +19,7 @@ def recipe_of(config):
 
 def dataset_of(config):
   """The data set of a config, read once."""
-  return _dataset(*data.key(config.dataset, config.data_dir))
-
-
-@functools.cache
-def _dataset(name, data_dir, text):
-  del text  # of one's own file, where there is one: another makes other images
-  return data.load(name, data_dir)
+  return data.loaded(config.dataset, config.data_dir)
 
 
 def first_batch(config):

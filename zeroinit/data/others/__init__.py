@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from zeroinit.data import Dataset, Info, Split, StreamedDataset
+from zeroinit.data import Dataset, Info, Look, Split, StreamedDataset
 from zeroinit.data.reading import cache
 from zeroinit.data.reading.decoding import OfSeveralSizes, decoded, one
 from zeroinit.system.errors import UserError
@@ -27,14 +27,16 @@ class Found:
 
   Attributes:
     title: to print, without directories.
+    place: the directory, as text.
     num_classes: how many.
     channels: of its images.
     train, test: each a `data.Split`.
-    state: text that is another when it has changed.
+    state: see `Look.state`.
     order: see `Dataset.order`.
   """
 
   title: str
+  place: str
   num_classes: int
   channels: int
   train: Split
@@ -42,39 +44,51 @@ class Found:
   state: str
   order: str
 
-  @property
-  def info(self):
-    """Its Info, from the cache or by looking at its images. Raises UserError where one cannot be used."""
+  def look(self, last=None):
+    """The Look at it, from the cache, or by looking at its images. Raises UserError where one cannot be used.
+
+    last: the Look before, in this process, or None.
+    """
+    if last and last.state == self.state:
+      return last
     with contextlib.suppress(Exception):  # not there yet, or damaged, which has many forms
       with np.load(self._file('info')) as kept:
-        return self._info(int(kept['size']), kept['mean'], kept['std'])
+        return self._look(int(kept['size']), kept['mean'], kept['std'])
     print(f'looking at the images of {self.title}, once', flush=True)
+    cache.discard(set(cache.directory().glob(self._name('*', '*'))) - {self._file('info'), self._file('images')})
     size, mean, std = self._sampled()
     arrays = self._decoded() if size else None
     if arrays:
       mean, std = mean_and_std(arrays[0])
-      cache.keep(self._file('images'), 'decoded images',
-                 lambda file: np.savez(file, **dict(zip(_ARRAYS, arrays, strict=True))))
+      if self._keep('images', 'decoded images', dict(zip(_ARRAYS, arrays, strict=True))):
+        arrays = None  # which need not lie in memory until they are asked for
     else:
       size, mean, std = 0, *(np.resize(values, 3) for values in (mean, std))  # what streams is read as RGB
-    cache.keep(self._file('info'), 'what is known of images',
-               lambda file: np.savez(file, size=size, mean=mean, std=std))
-    return self._info(size, mean, std)
+    self._keep('info', 'what is known of images', {'size': size, 'mean': mean, 'std': std})
+    return self._look(size, mean, std, arrays)
 
-  def load(self):
-    """The Dataset or StreamedDataset. Raises UserError where an image cannot be used."""
-    if self.info.image_size is None:
+  def _look(self, size, mean, std, arrays=None):
+    info = Info(self.num_classes, len(self.train), size or None, len(mean), rounded(mean), rounded(std))
+    return Look(info, lambda: self._load(info, arrays), self.state)
+
+  def _load(self, info, arrays):
+    """The Dataset or StreamedDataset. arrays: where the cache does not take them."""
+    if info.image_size is None:
       return StreamedDataset(self.title, self.train, self.test, order=self.order)
     with contextlib.suppress(Exception):  # as above
-      with np.load(self._file('images')) as arrays:
-        return Dataset(self.title, *(arrays[name] for name in _ARRAYS))
-    return Dataset(self.title, *self._decoded())
+      with np.load(self._file('images')) as kept:
+        return Dataset(self.title, *(kept[name] for name in _ARRAYS))
+    return Dataset(self.title, *arrays or self._decoded())
+
+  def _keep(self, what, words, arrays):
+    return cache.keep(self._file(what), words, lambda file: np.savez(file, **arrays))
 
   def _file(self, what):
-    return cache.directory() / f'{what}-{hashlib.sha256(self.state.encode()).hexdigest()[:16]}.npz'
+    return cache.directory() / self._name(what, _digest(self.state))
 
-  def _info(self, size, mean, std):
-    return Info(self.num_classes, len(self.train), size or None, len(mean), rounded(mean), rounded(std))
+  def _name(self, what, state):
+    """Of a file of the cache. Those of another state are from before the data set has changed, and are removed."""
+    return f'{what}-{_digest(self.place)}-{state}.npz'
 
   def _sampled(self):
     """Of some training images: the size that all have, or 0 where these differ or are too many; mean and deviation."""
@@ -101,6 +115,10 @@ class Found:
       if labels.max() >= self.num_classes:
         raise UserError(f'{self.title} has the label {labels.max()}, and {self.num_classes} classes')
     return (*train, *test) if train[0].shape[1:] == test[0].shape[1:] else None
+
+
+def _digest(text):
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def mean_and_std(images):

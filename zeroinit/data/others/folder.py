@@ -14,16 +14,10 @@ from zeroinit.system.errors import UserError
 TEST = ('test', 'val', 'validation', 'valid')
 
 
-def info(path, data_dir=''):
-  """See `data.info`; `data_dir` is not looked at."""
+def look(path, data_dir='', last=None):
+  """See `Found.look`; `data_dir` is not looked at."""
   del data_dir
-  return _find(path).info
-
-
-def load(path, data_dir=''):
-  """See `data.load`."""
-  del data_dir
-  return _find(path).load()
+  return _find(path).look(last)
 
 
 def _find(path):
@@ -41,5 +35,5 @@ def _find(path):
     raise UserError(f'{root / "train"} has {len(known)} folders of classes; there must be two or more')
   train, test = (folders.by_class(folder, known) for folder in (root / 'train', test))
   files = [root / 'train' / name for name in train.names] + [test.root / name for name in test.names]
-  return Found(f'{root.name}, {len(known)} classes', len(known), 3, train, test, state_of(files),
+  return Found(f'{root.name}, {len(known)} classes', str(root), len(known), 3, train, test, state_of(files),
                order=hashlib.sha256(train.labels.tobytes()).hexdigest()[:16])

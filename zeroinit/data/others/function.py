@@ -4,13 +4,12 @@ FUNCTION(data_dir) returns (train images, train labels, test images, test labels
 uint8 or of floats, labels [n] of whole numbers from 0. See examples/random_labels.py.
 """
 
-import functools
 import os
 
 import numpy as np
 
 from zeroinit import own
-from zeroinit.data import Dataset, Info
+from zeroinit.data import Dataset, Info, Look
 from zeroinit.data.others import mean_and_std, rounded
 from zeroinit.system import paths, users_files
 from zeroinit.system.errors import UserError
@@ -19,28 +18,22 @@ from zeroinit.system.references import reference
 NAMES = ('train images', 'train labels', 'test images', 'test labels')
 
 
-def info(name, data_dir=''):
-  """See `data.info`. data_dir: given to the function, with ~ and $VARIABLES expanded."""
-  images, labels, _, _ = _arrays(name, data_dir)
+def look(name, data_dir='', last=None):
+  """The Look at it, for which the function is called each time, since what it reads may have changed.
+
+  data_dir: given to the function, with ~ and $VARIABLES expanded.
+  """
+  del last
+  file, function = reference(name)
+  arrays = _made(file, function, data_dir)
+  images, labels, _, _ = arrays
   mean, std = mean_and_std(images)
-  return Info(int(labels.max()) + 1, len(labels), images.shape[1], images.shape[3], rounded(mean), rounded(std))
+  info = Info(int(labels.max()) + 1, len(labels), images.shape[1], images.shape[3], rounded(mean), rounded(std))
+  return Look(info, lambda: Dataset(f'{os.path.basename(file)}:{function}', *arrays))
 
 
-def load(name, data_dir=''):
-  """See `data.load`."""
-  file, function = reference(name)
-  _made.cache_clear()  # what it reads may have changed
-  return Dataset(f'{os.path.basename(file)}:{function}', *_arrays(name, data_dir))
-
-
-def _arrays(name, data_dir):
-  file, function = reference(name)
-  return _made(file, function, users_files.read(file), data_dir)
-
-
-@functools.lru_cache(2)
-def _made(file, function, text, data_dir):
-  found, name = own.function(file, function, text), f'{os.path.basename(file)}:{function}'
+def _made(file, function, data_dir):
+  found, name = own.function(file, function, users_files.read(file)), f'{os.path.basename(file)}:{function}'
   with users_files.users_code(name):
     made = found(paths.expanded(data_dir))
   try:

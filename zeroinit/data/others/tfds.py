@@ -12,14 +12,9 @@ from zeroinit.system.errors import UserError
 TEST = ('test', 'validation')
 
 
-def info(name, data_dir=''):
-  """See `data.info`. data_dir: the folder that holds NAME. Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
-  return _find(name, data_dir).info
-
-
-def load(name, data_dir=''):
-  """See `data.load`."""
-  return _find(name, data_dir).load()
+def look(name, data_dir='', last=None):
+  """See `Found.look`. data_dir: the folder that holds NAME. Empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
+  return _find(name, data_dir).look(last)
 
 
 def _find(name, data_dir):
@@ -39,5 +34,5 @@ def _find(name, data_dir):
                     'validation')
   if copy.num_classes < 2:
     raise UserError(f'the {name} in {path} does not say how many classes it has')
-  return Found(f'{copy.name} of TFDS', copy.num_classes, copy.channels, copy.splits['train'], copy.splits[test],
-               state_of(sorted(file for file in path.iterdir() if file.is_file())), order=copy.name)
+  return Found(f'{copy.name} of TFDS', str(path), copy.num_classes, copy.channels, copy.splits['train'],
+               copy.splits[test], state_of(sorted(file for file in path.iterdir() if file.is_file())), order=copy.name)

@@ -14,7 +14,7 @@ def directory():
 
 
 def keep(path, what, write):
-  """Writes a file of the cache. One that cannot be written costs only time, so that is said and no more.
+  """Writes a file of the cache, and returns whether it did. One that cannot be written costs only time: that is said.
 
   what: the content, in words; write: is given the opened file.
   """
@@ -24,7 +24,16 @@ def keep(path, what, write):
     with open(beside, 'wb') as file:
       write(file)
     os.replace(beside, path)
+    return True
   except OSError as error:
     with contextlib.suppress(OSError):
       beside.unlink()
     print(f'{what} are not kept for the next start: {error.strerror}: {path}', flush=True)
+    return False
+
+
+def discard(files):
+  """Removes files of the cache, where that can be."""
+  for file in files:
+    with contextlib.suppress(OSError):
+      file.unlink()
