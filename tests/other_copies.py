@@ -25,7 +25,7 @@ def write_folder(root, train=8, test=4, test_name='val', **options):
   return root
 
 
-def write_tfds(root, called='shades', channels=3, test_name='test'):
+def write_tfds(root, called='shades', channels=3, test_name='test', also=()):
   import tensorflow_datasets as tfds
 
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -38,7 +38,7 @@ def write_tfds(root, called='shades', channels=3, test_name='test'):
           'label': tfds.features.ClassLabel(names=list(CLASSES))}))
 
     def _split_generators(self, manager):
-      return {'train': self._generate_examples(8), test_name: self._generate_examples(4)}
+      return {'train': self._generate_examples(8), **{name: self._generate_examples(4) for name in (test_name, *also)}}
 
     def _generate_examples(self, count):
       for label in range(3):

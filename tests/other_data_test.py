@@ -190,6 +190,9 @@ def test_damaged_folders(tmp_path, damage, message):
 
 @pytest.mark.parametrize('name, message', [
     ('folder:', 'a path must follow'), ('tfds:', 'a name must follow'), ('folder:gs://x/y', 'copy it there first'),
+    ('tfds:/data/flowers', r'tfds:/data/flowers; what follows .*goes into --config\.data_dir'),
+    ('tfds:**', 'is the name of a data set'), ('tfds:../flowers', 'is the name of'), ('tfds:a/*', 'is the name of'),
+    ('tfds:gs://bucket/flowers', 'tfds:gs://bucket/flowers; what follows'),
     ('folder:$NOWHERE/x', 'the environment has no NOWHERE'),
     ('tfds:flowers', r'no flowers of TFDS in .*tfds\.data_source')])
 def test_names_that_lead_nowhere(name, message):
@@ -289,6 +292,22 @@ def test_a_data_set_of_tfds_that_is_not_whole(tmp_path):
     data.load('tfds:shades', str(root))
   shard.unlink()
   with pytest.raises(UserError, match='is not whole: it lacks shades-train'):
+    data.load('tfds:shades', str(root))
+
+
+def test_a_data_set_of_tfds_in_a_bucket_is_to_be_copied():
+  with pytest.raises(UserError, match='data_dir is gs://bucket; tfds:shades is read from a local folder, so copy it'):
+    data.load('tfds:shades', 'gs://bucket')
+
+
+def test_splits_that_are_not_wanted_need_not_be_whole(tmp_path):
+  root = write_tfds(tmp_path / 'tfds', also=('validation', 'extra'))
+  version = root / 'shades' / '1.2.3'
+  for split in ('validation', 'extra'):
+    next(version.glob(f'shades-{split}*')).unlink()
+  assert data.load('tfds:shades', str(root)).test_examples == 12
+  next(version.glob('shades-test*')).unlink()
+  with pytest.raises(UserError, match='is not whole: it lacks shades-test'):
     data.load('tfds:shades', str(root))
 
 

@@ -44,7 +44,8 @@ def load(data_dir=''):
 
 
 def _of_tfds(path):
-  return tfds_copy.read(path, 'imagenet2012', SPLITS).splits.values(), 'TFDS'
+  copy = tfds_copy.read(path, 'imagenet2012')
+  return [copy.split(name) for name in SPLITS], 'TFDS'
 
 
 def _of_folders(path):

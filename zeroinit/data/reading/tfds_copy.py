@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import resource
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,7 +24,9 @@ class Copy:
     channels: of its images.
     jpeg: whether they are stored as JPEG.
     description: in TFDS's words.
-    splits: {name: `Records`}.
+    splits: their names.
+    split: a function that gives the `Records` of one. Raises UserError where there is none of that name, or it is empty
+      or not whole, whatever the others are.
   """
 
   name: str
@@ -31,7 +34,8 @@ class Copy:
   channels: int
   jpeg: bool
   description: str
-  splits: dict
+  splits: tuple[str, ...]
+  split: Callable
 
 
 def roots(data_dir):
@@ -59,15 +63,13 @@ def find(root, name):
   return next((path for path in (root / name, root) if (path / 'dataset_info.json').exists()), None)
 
 
-def read(path, name, wanted=()):
+def read(path, name):
   """The Copy in a directory that `find` has found.
 
-  Args:
-    name: of the data set that it must be.
-    wanted: the splits that it must have. Others are left out, unless none is named.
+  name: of the data set that it must be.
 
   Raises:
-    UserError: it is damaged, not whole, another data set, or its examples are not images with one label each.
+    UserError: it is damaged, another data set, or its examples are not images with one label each.
   """
   import tensorflow_datasets as tfds  # half a second to import
 
@@ -88,8 +90,9 @@ def read(path, name, wanted=()):
   if not (image and label):
     raise UserError(f'the {name} of TFDS in {path} is no set of images with classes; its examples have: '
                     f'{", ".join(info.features)}')
-  there, splits = {file.name for file in path.iterdir()}, {}
-  for split in wanted or known:
+  there = {file.name for file in path.iterdir()}
+
+  def records(split):
     if split not in known:
       raise UserError(f'the {name} in {path} has no {split} split; it has: {", ".join(known) or "none"}')
     if not known[split].num_examples:
@@ -97,10 +100,11 @@ def read(path, name, wanted=()):
     for file in files[split]:
       if file not in there:
         raise UserError(f'the {name} in {path} is not whole: it lacks {file}')
-    splits[split] = Records(known[split], file_format, name, image, label)
+    return Records(known[split], file_format, name, image, label)
+
   feature, classes = info.features[image], getattr(info.features[label], 'num_classes', None)
   return Copy(f'{name} {info.version}', classes or 0, feature.shape[-1] or 3, feature.encoding_format == 'jpeg',
-              info.description or '', splits)
+              info.description or '', tuple(known), records)
 
 
 class Records:

@@ -99,8 +99,9 @@ class Whole:
                     '--config.data_dir=THE_FOLDER_IT_IS_IN; nothing is downloaded by itself')
 
   def _read_tfds(self, path):
-    copy = tfds_copy.read(path, self.name, ('train', 'test'))
-    arrays = [array for split in copy.splits.values() for array in decoding.decoded(split, copy.channels)]
+    copy = tfds_copy.read(path, self.name)
+    splits = [copy.split(name) for name in ('train', 'test')]
+    arrays = [array for split in splits for array in decoding.decoded(split, copy.channels)]
     quality = re.search(r'quality (\d+)', copy.description)
     return self._title_of(copy.jpeg, f' q{quality[1]}' if quality else ''), *arrays
 
