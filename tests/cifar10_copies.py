@@ -89,8 +89,11 @@ def write_tfds(folder, images, called='cifar10', classes=10):
   Builder(data_dir=folder, file_format='array_record').download_and_prepare()
 
 
-def write_parquet(folder, images, shards=1, columns=('img', 'label')):
-  """As hubs have it: PNGs in a struct of bytes and path, the splits in files of so many shards."""
+def write_parquet(folder, images, shards=1, columns=('img', 'label'), classes=None):
+  """As hubs have it: PNGs in a struct of bytes and path, the splits in files of so many shards.
+
+  classes: names of the classes, for the metadata.
+  """
   import pyarrow
   import pyarrow.parquet
 
@@ -100,6 +103,9 @@ def write_parquet(folder, images, shards=1, columns=('img', 'label')):
             for image, label in zip(pixels, labels, strict=True)]
     for i, part in enumerate(np.array_split(np.arange(len(rows)), shards)):
       table = pyarrow.Table.from_pylist([rows[row] for row in part])
+      if classes:
+        features = {columns[0]: {'_type': 'Image'}, columns[1]: {'names': classes, '_type': 'ClassLabel'}}
+        table = table.replace_schema_metadata({'huggingface': json.dumps({'info': {'features': features}})})
       pyarrow.parquet.write_table(table, folder / f'{split}-{i:05d}-of-{shards:05d}.parquet')
 
 

@@ -1,7 +1,9 @@
 """CIFAR-100 and SVHN: every form in which they are read gives the same images and labels."""
 
+import contextlib
 import os
 
+import cifar10_copies
 import numpy as np
 import pytest
 import scipy.io
@@ -58,6 +60,31 @@ def test_damaged_files_of_svhn(tmp_path):
   os.remove(file)
   with pytest.raises(UserError, match=r'is not whole: it lacks test_32x32\.mat'):
     data.load('svhn', str(data_dir))
+
+
+AIRPLANES = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']
+DIGITS = [str(digit) for digit in range(10)]
+
+
+@pytest.mark.parametrize('name, classes, message', [
+    ('cifar10', AIRPLANES, None), ('cifar10', DIGITS, None), ('svhn', DIGITS, None),
+    ('svhn', AIRPLANES, 'has 10 classes, airplane, automobile, bird and so on, which are not those of SVHN'),
+    ('cifar10', DIGITS[:9] + ['shirt'], 'which are not those of CIFAR-10'),
+    ('cifar100', AIRPLANES, 'has 10 classes, .* not those of CIFAR-100: it is another data set'),
+    ('cifar100', None, 'no label in .* is above 9, and CIFAR-100 has 100 classes: it is another data set')])
+def test_a_part_of_another_data_set_in_parquet_is_not_taken_for_this_one(tmp_path, name, classes, message):
+  cifar10_copies.write_parquet(tmp_path / 'copy', cifar10_copies.pictures(), classes=classes)
+  with pytest.raises(UserError, match=message) if message else contextlib.nullcontext():
+    data.load(name, str(tmp_path / 'copy'))
+
+
+def test_a_download_of_svhn_with_both_of_its_configurations(tmp_path):
+  images, snapshot = pictures(10), tmp_path / 'datasets--somebody--svhn' / 'snapshots' / '0a1b'
+  cifar10_copies.write_parquet(snapshot / 'cropped_digits', images, columns=('image', 'label'), classes=DIGITS)
+  cifar10_copies.write_parquet(snapshot / 'full_numbers', images, columns=('image', 'digits'))
+  np.testing.assert_array_equal(data.load('svhn', str(tmp_path)).train_images, images[0])
+  with pytest.raises(UserError, match='name one of these folders'):
+    data.load('cifar10', str(tmp_path))
 
 
 @pytest.mark.parametrize('name, words', [('cifar100', 'cifar-100-python or cifar-100-binary'),

@@ -61,4 +61,5 @@ def _read(file):
   return images, np.where(labels == 10, 0, labels)  # the digit 0 is the class 10 there
 
 
-load = Whole('svhn_cropped', 'SVHN', INFO, test_examples=26_032, original=_Matlab()).load
+load = Whole('svhn_cropped', 'SVHN', INFO, test_examples=26_032, original=_Matlab(), a_class='7',
+             configuration='cropped_digits').load

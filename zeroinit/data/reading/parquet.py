@@ -5,6 +5,7 @@ below it, as a download of the whole repository leaves it.
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -19,12 +20,13 @@ MOST = 300  # folders at one depth; a tree that has more is another data set's
 IMAGE, LABEL = ('image', 'img', 'images'), ('label', 'labels', 'fine_label')  # columns
 
 
-def find(root, names):
+def find(root, names, configuration=''):
   """{split: its files, in order} in a folder or, at the smallest depth, below it; empty where there are none.
 
   Args:
     root: pathlib.Path of a folder.
     names: {split: what its files, or the folder around them, may be called, the preferred name first}.
+    configuration: which of several that a hub has of one data set, each in a folder that is called so.
 
   Raises:
     UserError: two folders have all splits.
@@ -43,6 +45,9 @@ def find(root, names):
           place.setdefault(name, []).append(pathlib.Path(entry.path))
     whole = {folder: there for folder, there in found.items()
              if all(any(name in there for name in called) for called in names.values())}
+    chosen = [folder for folder in whole if folder.name == configuration]
+    if len(chosen) == 1:
+      whole = {chosen[0]: whole[chosen[0]]}
     if len(whole) > 1:
       raise UserError(f'there are Parquet files of {" and of ".join(names)} in {" and in ".join(map(str, whole))}: '
                       'name one of these folders')
@@ -70,6 +75,7 @@ class Rows:
   An image is read with the others of its row group, the last of which a thread keeps: fast in order, slow at random.
 
   Attributes:
+    classes: names of the classes, in the order of their labels, where a hub's library has written them down; or None.
     group_bytes: mean size of a row group.
   """
 
@@ -81,6 +87,7 @@ class Rows:
     for file in files:
       with _naming(file), pyarrow.parquet.ParquetFile(file) as opened:
         columns = _columns(file, opened.schema_arrow)
+        self.classes = _classes(opened.schema_arrow, columns[1])
         for number in range(opened.num_row_groups):
           group = opened.metadata.row_group(number)
           self._groups.append((file, number, columns))
@@ -122,6 +129,13 @@ def _columns(file, schema):
     raise UserError(f'{file} has {kind} for {image} and {number} for {label}; there must be encoded images, as bytes, '
                     'and whole numbers')
   return image, label
+
+
+def _classes(schema, label):
+  """The names in the `datasets.ClassLabel` of that column, which lies as JSON in the metadata; None where none does."""
+  with contextlib.suppress(KeyError, TypeError, ValueError):
+    names = json.loads(schema.metadata[b'huggingface'])['info']['features'][label]['names']
+    return [str(name) for name in names]
 
 
 def _read(file, number, columns):

@@ -50,6 +50,8 @@ class Whole:
     title: to print.
     info: an Info; test_examples: how many test images there are.
     original: an Original.
+    a_class: what one of its classes is called.
+    configuration: which one is meant of those that a hub may have in one download.
   """
 
   name: str
@@ -57,6 +59,8 @@ class Whole:
   info: Info
   test_examples: int
   original: Original
+  a_class: str
+  configuration: str = ''
 
   def load(self, data_dir=''):
     """The Dataset; a part of it is said to be one in the title.
@@ -91,7 +95,7 @@ class Whole:
         return 'tfds', found, sorted(file for file in found.iterdir() if file.is_file())
       if found := self.original.find(root):
         return 'original', found, self.original.files(found)
-      if by_split := parquet.find(root, PARQUET):
+      if by_split := parquet.find(root, PARQUET, self.configuration):
         return 'parquet', root, [file for split in by_split.values() for file in split]
     places = ' and in '.join(str(root) + ('' if root.exists() else ' (which does not exist)') for root in roots)
     raise UserError(f'no {self.title} in {places}: neither {self.name}/VERSION of TFDS, nor {self.original.words}, nor '
@@ -106,7 +110,12 @@ class Whole:
     return self._title_of(copy.jpeg, f' q{quality[1]}' if quality else ''), *arrays
 
   def _read_parquet(self, path):
-    splits = [parquet.Rows(files) for files in parquet.find(path, PARQUET).values()]
+    splits = [parquet.Rows(files) for files in parquet.find(path, PARQUET, self.configuration).values()]
+    if classes := splits[0].classes:
+      named = not all(name.isdecimal() for name in classes)  # else whoever wrote the copy had no names for them
+      if len(classes) != self.info.num_classes or (named and self.a_class not in classes):
+        raise UserError(f'{path} has {len(classes)} classes, {", ".join(classes[:3])} and so on, which are not those '
+                        f'of {self.title}: it is another data set')
     arrays = [array for split in splits for array in decoding.decoded(split, self.info.channels)]
     return self._title_of(any(split[0][0][:2] == b'\xff\xd8' for split in splits)), *arrays
 
@@ -128,6 +137,9 @@ class Whole:
         raise UserError(f'there are {len(images):,} {split} images and {len(labels):,} labels in {path}')
       if labels.min() < 0 or labels.max() > last:
         raise UserError(f'the {split} labels in {path} run from {labels.min()} to {labels.max()}, not from 0 to {last}')
+      if split == 'train' and labels.max() < self.info.num_classes // 2:
+        raise UserError(f'no label in {path} is above {labels.max()}, and {self.title} has {self.info.num_classes} '
+                        'classes: it is another data set')
       if len(images) > examples:
         raise UserError(f'{path} has {len(images):,} {split} images, and {self.title} {examples:,}: it is another data '
                         'set')
