@@ -343,7 +343,7 @@ def config_json(edits, place):
   """The config is one that can be trained, and it is the same run as before or the differences are shown."""
   before = base_config('fixup')
   before.update(dataset='digits', crop='none', width=1)
-  saved = {'data': 'x', 'threads': 2, **before.to_dict()}
+  saved = {'data': 'x', 'threads': 2, 'info': dataclasses.asdict(info('digits')), **before.to_dict()}
   (place / 'config.json').write_bytes(edited_json(saved, edits))
   config = run_directory.read_config(place / 'config.json')
   assert_trainable(config)

@@ -60,7 +60,7 @@ class Info:
     """The values that `config.crop` can have."""
     if not self.image_size:
       return 'random_resized', 'none'
-    # 4 pixels beyond the edge are the mirror image of as many beside it.
+    # A crop reaches 4 pixels beyond an edge, where those beside it are mirrored, and the edge itself is not.
     return ('reflect', 'zero', 'none') if self.image_size > 4 else ('zero', 'none')
 
 
@@ -149,7 +149,7 @@ class StreamedDataset:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-  """What was found where a data set was looked at of which nothing is known beforehand.
+  """What one look at a data set has found of which nothing is known beforehand.
 
   Attributes:
     info: its Info.
@@ -177,7 +177,7 @@ def info(name, data_dir=''):
     return module.INFO
   known_by = _key(name, data_dir)
   if known_by not in _looks:
-    _looks[known_by] = module.look(rest, data_dir)
+    _keep(known_by, module.look(rest, data_dir))
   return _looks[known_by].info
 
 
@@ -188,8 +188,8 @@ def load(name, data_dir=''):
   _loaded.pop(known_by, None)
   if not rest:
     return module.load(data_dir)
-  last = _looks.pop(known_by, None)
-  _looks[known_by] = look = module.look(rest, data_dir, last)
+  look = module.look(rest, data_dir, _looks.pop(known_by, None))
+  _keep(known_by, look)
   return look.load()
 
 
@@ -229,6 +229,11 @@ def _key(name, data_dir):
   """What a data set is known by in this process: for one of one's own, also the text of its file."""
   named = references.reference(name)
   return name, data_dir, users_files.read(named[0]) if named and not name.startswith((FOLDER, TFDS)) else ''
+
+
+def _keep(known_by, look):
+  """For who asks next; without its images, where nothing would tell that they have changed."""
+  _looks[known_by] = look if look.state else Look(look.info)
 
 
 def _module(name):

@@ -133,7 +133,7 @@ def _columns(file, schema):
 
 def _classes(schema, label):
   """The names in the `datasets.ClassLabel` of that column, which lies as JSON in the metadata; None where none does."""
-  with contextlib.suppress(KeyError, TypeError, ValueError):
+  with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
     names = json.loads(schema.metadata[b'huggingface'])['info']['features'][label]['names']
     return [str(name) for name in names]
 

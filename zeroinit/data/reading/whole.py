@@ -50,7 +50,7 @@ class Whole:
     title: to print.
     info: an Info; test_examples: how many test images there are.
     original: an Original.
-    a_class: what one of its classes is called.
+    a_class: what one of its classes is called, and none of a data set like it.
     configuration: which one is meant of those that a hub may have in one download.
   """
 
