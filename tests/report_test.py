@@ -518,6 +518,19 @@ def test_none_that_trains_at_1_is_not_that_of_the_paper(tmp_path):
   assert said['Without normalization WRN-16-4 does not learn at 2^0.'] == FAILS
 
 
+@pytest.mark.parametrize('name, axes, judged, on', [
+    ('digits', {'dataset': ['digits'], 'network': ['wide_resnet']}, True, []),
+    ('bjorck_figure1', {'network': ['cifar_resnet']}, True, []),
+    ('table1', {'network': ['cifar_resnet'], 'depth': [20], 'width': [1]}, False, ['on ResNet-20']),
+    ('bjorck_figure1', {'dataset': ['svhn']}, False, ['on svhn']),
+    ('santurkar_figure1', {'network': ['cifar_resnet'], 'depth': [20]}, False, ['on ResNet-20'])])
+def test_claims_are_judged_on_what_the_study_has_by_itself(tmp_path, name, axes, judged, on):
+  study = make_study(tmp_path, name, lambda cell: (0.9, 0.2), axes=axes | {'learning_rate': [0.1], 'seed': [0]})
+  gathered = groups.gather(study)
+  assert {findings.of_the_paper(name, group) for group in gathered.groups} == {judged}
+  assert [phrase for phrase in header.departures(gathered) if phrase.startswith('on ')] == on
+
+
 def test_a_study_of_ones_own_has_no_claims(tmp_path):
   (tmp_path / 'mine.py').write_text('from zeroinit import load_config\n\n\ndef get_config(method="none"):\n'
                                     '  return load_config(f"digits:{method}")\n\n\ndef sweep():\n'

@@ -6,10 +6,9 @@ import re
 import time
 
 from zeroinit.report import page
-from zeroinit.report.published import PUBLISHED_SEEDS
+from zeroinit.report.published import PUBLISHED_SEEDS, departs
 from zeroinit.runs import ending
 from zeroinit.runs.progress import duration
-from zeroinit.system.references import reference
 from zeroinit.training.optimizer import about_rates
 from zeroinit.training.protocol import PROTOCOLS
 
@@ -26,7 +25,7 @@ def title(gathered):
 
 def departures(gathered):
   """Phrases that say why the numbers are not what the study's name promises, or not the paper's to compare with."""
-  cells, results = gathered.study.cells, gathered.results
+  study, cells, results = gathered.study.name, gathered.study.cells, gathered.results
   protocols = {cell.protocol for cell in cells if cell.dataset in PROTOCOLS}
   protocols |= {result.get('protocol') for result in results.values() if result.get('dataset') in PROTOCOLS}
   phrases = []
@@ -35,11 +34,11 @@ def departures(gathered):
     phrases.append(f'SHORTENED to {" and ".join(f"{n:g}" for n in epochs)} epoch{"" if epochs == [1] else "s"}')
   if 'own' in protocols:
     phrases.append('own protocol')
-  others = sorted({cell.dataset for cell in cells if 'dataset' in cell.overrides})
-  others += sorted({cell.network for cell in cells if reference(cell.overrides.get('network'))})
+  others = sorted({cell.dataset for cell in cells if departs(study, cell, 'dataset')})
+  others += sorted({cell.network for cell in cells if departs(study, cell, 'network')})
   if others:
     phrases.append(f'on {" and ".join(others)}')
-  in_the_paper, here = PUBLISHED_SEEDS.get(gathered.study.name), runs_per_rate(gathered.groups)[0]
+  in_the_paper, here = PUBLISHED_SEEDS.get(study), runs_per_rate(gathered.groups)[0]
   if in_the_paper and here < in_the_paper:
     phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')
   titles = {result.get('data', '') for result in results.values()}

@@ -5,6 +5,8 @@ import functools
 import importlib.resources
 import json
 
+from zeroinit.studies import sweeps
+
 ZI, SK, FX, BJ = 'Anonymous 2019', 'De & Smith 2020', 'Zhang', 'Bjorck'  # how the names of the papers begin in the file
 SHORT = {ZI: 'ZI', SK: 'SK', FX: 'FX', BJ: 'BJ'}
 PUBLISHED_KEPT = 12  # of 15 runs, behind every published mean with a standard deviation
@@ -74,6 +76,11 @@ def published(study, group, metric):
                          record['optimal_learning_rate'], tuple(rates) if rates else None,
                          f'{SHORT[paper]} {table}')
   return None
+
+
+def departs(study, cell, field):
+  """Whether a cell has another 'dataset' or 'network', by a flag, than its study has by itself."""
+  return field in cell.overrides and cell.overrides[field] not in sweeps.defined_on(study).get(field, ())
 
 
 def records(paper, table):

@@ -1,5 +1,6 @@
 """The cells of a study: of one that `named` defines, or of the `sweep` in a user's own file."""
 
+import functools
 import inspect
 import re
 
@@ -18,6 +19,16 @@ def named_study(name):
                     + suggestion(name, named.names()))
   generator = getattr(named, name)
   return generator(), inspect.getdoc(generator) or ''
+
+
+@functools.cache
+def defined_on(name):
+  """{'dataset': values, 'network': values} that the study of that name has by itself; {} of a user's own study."""
+  if name not in named.names():
+    return {}
+  default, swept = functools.cache(load_config), list(named_study(name)[0])
+  return {field: {overrides.get(field, default(config)[field]) for config, overrides in swept}
+          for field in ('dataset', 'network')}
 
 
 def own_study(config):

@@ -10,8 +10,7 @@ import dataclasses
 from zeroinit.report import page
 from zeroinit.report.findings import batch_size, bjorck, depth, digits, imagenet, rates, santurkar, schedules, table1
 from zeroinit.report.findings.judging import complete_settings, judge
-from zeroinit.report.published import PUBLISHED_SEEDS
-from zeroinit.system.references import reference
+from zeroinit.report.published import PUBLISHED_SEEDS, departs
 
 PARTS = (digits, rates, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar)
 CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items()}
@@ -19,17 +18,16 @@ CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items
 
 def table(study, groups):
   """The claims about a study as a page.Table; None where there are none, as for a user's own study."""
-  groups = [group for group in groups if of_the_paper(group)]
+  groups = [group for group in groups if of_the_paper(study, group)]
   settings = complete_settings(groups, least_kept=2 if study in PUBLISHED_SEEDS else 1)
   rows = [dataclasses.astuple(judge(claim, settings)) for claim in CLAIMS.get(study, ())]
   caption = 'Each claim, judged on these runs.'
   return page.Table(caption, ('claim', 'verdict', 'numbers'), tuple(rows)) if rows else None
 
 
-def of_the_paper(group):
-  """Whether a group is on the data set and network that the study names by itself, and not on one given by a flag."""
-  overrides = group.cells[0].overrides
-  return 'dataset' not in overrides and not reference(overrides.get('network'))
+def of_the_paper(study, group):
+  """Whether a group is on a data set and a network that the study has by itself."""
+  return not any(departs(study, group.cells[0], field) for field in ('dataset', 'network'))
 
 
 def short(table):
