@@ -171,6 +171,17 @@ def test_images_that_are_not_square_or_too_many_stream(tmp_path, monkeypatch):
   np.testing.assert_allclose(data.info(f'folder:{root}').mean, info.mean, rtol=0.05)
 
 
+def test_a_folder_that_has_moved_is_found_below_data_dir(tmp_path):
+  root = write_folder(tmp_path / 'animals')
+  other = write_folder(tmp_path / 'new' / 'animals', train=9)
+  assert data.load(f'folder:{root}', str(other.parent)).train_examples == 24  # it is there, as written
+  shutil.rmtree(root)
+  assert data.load(f'folder:{root}', str(other.parent)).train_examples == 27
+  assert data.info('folder:animals', str(other.parent)).train_examples == 27
+  with pytest.raises(UserError, match=r'there is no folder .*animals; if it has moved, give the folder around it as'):
+    data.load(f'folder:{root}')
+
+
 @pytest.mark.parametrize('damage, message', [
     (lambda root: shutil.rmtree(root / 'val'), 'animals lacks test images: test or val'),
     (lambda root: shutil.rmtree(root / 'train'), 'animals lacks train'),
@@ -373,6 +384,70 @@ def test_a_study_of_a_paper_on_other_data_is_called_so_and_its_claims_are_not_ju
   gathered = groups.gather(study)
   assert 'on folder:animals' in header.title(gathered)
   assert all(row[1] == 'too few runs' for row in findings.table('digits', gathered.groups).rows)
+
+
+def cells_on(*datasets, **fields):
+  """Cells of two rates on each data set."""
+  return sweeps.expand([('digits:none', {'dataset': dataset, 'depth': 10, 'batch_size': 12, 'learning_rate': rate,
+                                         **fields}) for dataset in datasets for rate in (0.1, 0.2)])
+
+
+def test_a_study_on_a_folder_is_found_from_other_directories(tmp_path, monkeypatch):
+  write_folder(tmp_path / 'animals')
+  monkeypatch.chdir(tmp_path)
+  study = manifest.begin(tmp_path / 'study', 'digits', '', cells_on('folder:animals', data_dir='.'))
+  (tmp_path / 'elsewhere').mkdir()
+  monkeypatch.chdir('elsewhere')
+  for cell in manifest.load_study(study.workdir).cells:
+    config = cell.load_config(study.files)
+    assert (config.dataset, config.data_dir) == (f'folder:{tmp_path}/animals', str(tmp_path))
+    assert cell.dataset == cell.fields['dataset'] == 'folder:animals'
+  at_home, = {cell.overrides['data_dir'] for cell in cells_on('digits', data_dir='~/$DATA')}
+  assert at_home == '~/$DATA'  # which each machine has its own
+
+
+def test_two_folders_of_one_name_are_not_one_cell(tmp_path):
+  for place, train_images in (('one', 8), ('other', 9)):
+    write_folder(tmp_path / place / 'animals', train=train_images)
+  shutil.copytree(tmp_path / 'one', tmp_path / 'copy')
+  one, other, copy = (f'folder:{tmp_path}/{place}/animals' for place in ('one', 'other', 'copy'))
+  with pytest.raises(UserError, match=f'{one} and {other} are different data under one name.*give one another name'):
+    cells_on(one, other)
+  with pytest.raises(UserError, match=r'animals in .*one and .*animals in .*other are different data'):
+    sweeps.expand([('digits:none', {'dataset': 'folder:animals', 'batch_size': 12, 'data_dir': f'{tmp_path}/{place}'})
+                   for place in ('one', 'other')])
+  os.symlink(tmp_path / 'other' / 'animals', tmp_path / 'beasts')
+  assert len(cells_on(one, f'folder:{tmp_path}/beasts')) == 4
+  assert len(cells_on(one, copy)) == 2  # the same images are the same cells
+
+
+@pytest.mark.parametrize('left', ['nothing', 'a copy'])
+def test_a_study_goes_on_where_its_data_has_moved(tmp_path, left):
+  root = write_folder(tmp_path / 'animals')
+  begin = lambda *datasets, **fields: manifest.begin(tmp_path / 'study', 'digits', '', cells_on(*datasets, **fields))
+  before = begin(f'folder:{root}')
+  shutil.copytree(root, tmp_path / 'new' / 'animals')
+  write_folder(tmp_path / 'other' / 'animals', train=9)
+  if left == 'nothing':
+    shutil.rmtree(root)
+  else:
+    with pytest.raises(UserError, match=f'study is a study on folder:{root}, and .*other/animals is other data'):
+      begin(f'folder:{tmp_path}/other/animals')
+  moved = begin(f'folder:{tmp_path}/new/animals')
+  assert [cell.identity for cell in moved.cells] == [cell.identity for cell in before.cells]
+  for study in (moved, manifest.load_study(moved.workdir), begin(f'folder:{root}', data_dir=f'{tmp_path}/new')):
+    for cell in study.cells:
+      config = cell.load_config(study.files)
+      assert data.load(config.dataset, config.data_dir).train_examples == 24
+
+
+def test_where_data_lies_is_as_last_said_unless_somebody_works(tmp_path, monkeypatch):
+  begin = lambda data_dir: manifest.begin(tmp_path / 'study', 'digits', '', cells_on('cifar10', data_dir=data_dir))
+  place = lambda study: {cell.overrides['data_dir'] for cell in study.cells}
+  begin('/first')
+  assert place(begin('/then')) == place(manifest.load_study(tmp_path / 'study')) == {'/then'}
+  monkeypatch.setattr(manifest.Study, 'running', lambda study: {study.cells[0].identity})
+  assert place(begin('/last')) == {'/then'}
 
 
 @pytest.mark.slow

@@ -127,8 +127,9 @@ def _list(document, cells):
     print(f'{index:5d}  {cell.method:<24} {cell.network:<12}',
           '  '.join(f'{name} {_short(cell.fields.get(name))}' for name in changing))
   flop, images = sum(cell.flop for cell in cells), sum(cell.images for cell in cells)
-  print(f'\n{len({cell.program for cell in cells})} compiled programs, {images:.3g} training images, {flop:.3g} '
-        f'floating-point operations: about {flop / ASSUMED_FLOPS / 3600:.2g} hours on {ASSUMED} (assumed)')
+  data = ' and '.join(dict.fromkeys(cell.dataset for cell in cells))
+  print(f'\n{len({cell.program for cell in cells})} compiled programs, {images:.3g} training images of {data}, '
+        f'{flop:.3g} floating-point operations: about {flop / ASSUMED_FLOPS / 3600:.2g} hours on {ASSUMED} (assumed)')
   print(f'{len(cells)} cells')
 
 

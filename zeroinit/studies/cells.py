@@ -1,10 +1,12 @@
 """A cell is one run of a study: what it is, and by what it is known from others."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
+import typing
 
 from zeroinit import data, own
 from zeroinit.system.errors import UserError
@@ -27,6 +29,27 @@ from zeroinit.training.recipe import image_shape, network, schedule
 TUNED_OVER = ('learning_rate', 'seed')
 ALWAYS_STATED = ('depth', 'width', 'batch_size', 'weight_decay', 'epochs', 'momentum', 'dampening', 'kernel_init',
                  'classifier_init')  # by a cell, whatever its study varies
+
+
+class Place(typing.NamedTuple):
+  """A data set, as a config names it."""
+
+  dataset: str
+  data_dir: str
+
+  def __str__(self):
+    return ' in '.join(filter(None, self))
+
+  def differs(self, other):
+    """Whether there are other images or labels than in another place, of data of one's own that is in both."""
+    if self == other or ':' not in self.dataset:  # of the others a run knows each copy
+      return False
+    there, here = self._data(), other._data()
+    return None not in (there, here) and there != here
+
+  def _data(self):
+    with contextlib.suppress(UserError):
+      return data.info(*self), data.load(*self).order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +93,11 @@ class Cell:
     return self.fields['seed']
 
   @property
+  def place(self):
+    """Where its data is looked for, as far as its overrides say."""
+    return Place(self.overrides.get('dataset', self.dataset), self.overrides.get('data_dir', ''))
+
+  @property
   def setting(self):
     """All that tells this cell's group from others, hashable: cells of one group differ in learning rate and seed."""
     fields = {'method': self.method, 'network': self.network, **self.fields}
@@ -107,6 +135,7 @@ def make_cell(config_file, overrides, named=()):
     steps = schedule(config, info.train_examples).steps
   except UserError as error:
     raise UserError(f'{config_file} with {overrides}: {error}') from error
+  overrides = {**overrides, **_located(config)}
   images = steps * config.batch_size
   there = compared_fields(described(config))
   if 'network' in functions(config):
@@ -118,6 +147,14 @@ def make_cell(config_file, overrides, named=()):
               program=_digest(config, TUNED_OVER),
               protocol=protocol(config, complete=True), whole_epochs=load_config(config_file, {}).epochs,
               images=images, flop=6.0 * net.multiply_adds(image_shape(config)) * images)
+
+
+def _located(config):
+  """Overrides with which a worker in another directory finds the same data."""
+  found = {'dataset': data.located(config.dataset)} if config.dataset.startswith(data.FOLDER) else {}
+  if config.data_dir and not re.match(r'[~$]|\w+://', config.data_dir):  # each machine has its own ~ and $VARIABLE
+    found['data_dir'] = os.path.abspath(config.data_dir)
+  return found
 
 
 def extended(cells, rates):

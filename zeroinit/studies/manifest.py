@@ -171,10 +171,12 @@ def begin(workdir, name, document, cells):
   """Makes a study in a directory, or goes on with the one that is there, which grows by the cells that it lacks.
 
   Cells that are there stay, and keep their index. A study grows by learning rates, seeds and whole settings, but does
-  not change: what is there must be of settings that are among the new cells, or contain all of them.
+  not change: what is there must be of settings that are among the new cells, or contain all of them. Fields that change
+  no number, such as data_dir, are those of now, unless somebody is at work on the study.
 
   Raises:
-    UserError: the directory holds another study, one of other settings, or another version of a function of one's own.
+    UserError: the directory holds another study, one of other settings, on other images, or with another version of a
+      function of one's own.
   """
   workdir = objects.absolute(workdir)
   there = load_study(workdir) if (workdir / 'manifest.json').exists() else Study(workdir, name, document, ())
@@ -187,12 +189,26 @@ def begin(workdir, name, document, cells):
     raise UserError(f'{workdir} holds study {name} with other settings, such as {_in_words(min(others, key=str))}; '
                     'repeat its flags, or use another --workdir')
   _copy_files(cells, there.files)
-  if not new:
+  kept = _as_given(there, cells)
+  if not new and kept == there.cells:
     return there
-  study = Study(workdir, name, document, (*there.cells, *new))
+  study = Study(workdir, name, document, (*kept, *new))
   listed = [{'index': index, **dataclasses.asdict(cell)} for index, cell in enumerate(study.cells)]
   json_files.write(workdir / 'manifest.json', {'study': name, 'document': document, 'cells': listed})
   return study
+
+
+def _as_given(study, cells):
+  """The cells of a study, with the overrides of those given that are the same: these say where its data lies now."""
+  given = {cell.identity: cell.overrides for cell in cells}
+  now = tuple(dataclasses.replace(cell, overrides=cell.overrides | given.get(cell.identity, {}))
+              for cell in study.cells)
+  changed = {(cell.place, other.place) for cell, other in zip(study.cells, now, strict=True)
+             if cell.overrides != other.overrides}
+  for before, place in changed:
+    if before.differs(place):
+      raise UserError(f'{study.workdir} is a study on {before}, and {place} is other data; use another --workdir')
+  return now if changed and not study.running() else study.cells
 
 
 def _copy_files(cells, directory):

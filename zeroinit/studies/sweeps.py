@@ -67,7 +67,8 @@ def expand(swept, axes=None, methods=None):
     methods: names of rows to keep; None keeps all.
 
   Raises:
-    UserError: a run that could not be trained, a field that does not exist, a method that the study does not have.
+    UserError: a run that could not be trained, a field that does not exist, a method that the study does not have,
+      data of one name in two places.
   """
   pairs = [(config, dict(overrides)) for config, overrides in swept]
   if methods:
@@ -84,7 +85,10 @@ def expand(swept, axes=None, methods=None):
   cells = {}
   for config, overrides in pairs:
     cell = make_cell(config, overrides, named)
-    cells.setdefault(cell.identity, cell)
+    first = cells.setdefault(cell.identity, cell)
+    if first.place.differs(cell.place):
+      raise UserError(f'{first.place} and {cell.place} are different data under one name, by which a study knows it: '
+                      'give one another name, or a study of its own')
   place = {program: i for i, program in enumerate(dict.fromkeys(cell.program for cell in cells.values()))}
   return sorted(cells.values(), key=lambda cell: place[cell.program])
 

@@ -15,17 +15,19 @@ TEST = ('test', 'val', 'validation', 'valid')
 
 
 def look(path, data_dir='', last=None):
-  """See `Found.look`; `data_dir` is not looked at."""
-  del data_dir
-  return _find(path).look(last)
+  """See `Found.look`. data_dir: where a folder of that name is looked for, if PATH is not there any more."""
+  return _find(path, data_dir).look(last)
 
 
-def _find(path):
+def _find(path, data_dir):
   if '://' in path:
     raise UserError(f'the dataset is folder:{path}; a folder is read from disk, so copy it there first')
   root = pathlib.Path(paths.expanded(path)).absolute()
+  if data_dir and not root.is_dir():
+    root = pathlib.Path(paths.expanded(data_dir)).absolute() / root.name
   if not root.is_dir():
-    raise UserError(f'the dataset is folder:{path}, and there is no folder {root}')
+    raise UserError(f'the dataset is folder:{path}, and there is no folder {root}; if it has moved, give the '
+                    'folder around it as data_dir')
   test = next((root / name for name in TEST if (root / name).is_dir()), None)
   if not (root / 'train').is_dir() or test is None:
     raise UserError(f'{root} lacks {"test images: test or val" if (root / "train").is_dir() else "train"}, a folder '
