@@ -30,6 +30,7 @@ MEANT = {
     'zeroinit.launch.local --study=digits --methods=zeroint --workdir=W': 'zeroinit',
     'zeroinit.launch.local --study=digits --set=dpeth=10 --workdir=W': 'depth',
     'zeroinit.launch.local --study=digits --depth=10 --workdir=W': '--set=depth=VALUE',
+    'zeroinit.launch.local --study=digits --config.data_dir=x --workdir=W': '--set=data_dir=VALUE',
     'zeroinit.launch.slurm --study=digit --list': 'digits',
     'zeroinit.launch.tpu --study=digit --list': 'digits',
 }

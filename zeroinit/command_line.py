@@ -222,8 +222,9 @@ def _flag_near(name):
   """As `suggestion`, for what is no flag: another flag, or the way to set the field of the config that it names."""
   from zeroinit.training.config import base_config  # not needed otherwise
 
-  if name in base_config('none') and 'set' in flags.FLAGS:
-    return f"; did you mean '--set={name}=VALUE'?"
-  if name in base_config('none') and 'config' in flags.FLAGS:
-    return f"; did you mean '--config.{name}'?"
+  field = name.removeprefix('config.')
+  if field in base_config('none') and 'set' in flags.FLAGS:
+    return f"; did you mean '--set={field}=VALUE'?"
+  if field in base_config('none') and 'config' in flags.FLAGS:
+    return ' without --config=CONFIG' if field != name else f"; did you mean '--config.{field}'?"
   return suggestion(f'--{name}', [f'--{flag}' for flag in flags.FLAGS])
