@@ -36,7 +36,8 @@ from zeroinit.training import config_files
 from zeroinit.training.batches import standardize
 from zeroinit.training.config import check, method_label, method_of
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON, chosen
-from zeroinit.training.recipe import make_recipe, try_functions
+from zeroinit.training.recipe import make_recipe
+from zeroinit.training.trial import try_functions
 
 EXAMPLES = command.ROOT / 'examples'
 PAGE = (command.ROOT / 'docs' / 'own_method.md').read_text()
@@ -60,6 +61,10 @@ def fails(module, x, train):
 
 def sums(module, x, train):
   return x.sum(-1)
+
+def counts(module, x, train):
+  module.variable('batch_stats', 'count', lambda: jnp.int32(0))
+  return x
 
 def nothing(module, x, train):
   pass
@@ -373,6 +378,12 @@ def test_mistakes_name_the_file_and_the_function(reference, message, file, tmp_p
 def test_a_multiplier_of_a_wrong_shape(file, tmp_path):
   config = config_files.load_config(str(file), {'method.alpha': f'{file}:sums'})
   with pytest.raises(UserError, match=r'mine.py:sums makes the shape \(1, 8, 8\) of .*; a multiplier must be'):
+    train(config, tmp_path / 'run')
+
+
+def test_a_counter_of_whole_numbers(file, tmp_path):
+  config = config_files.load_config(str(file), {'method.norm': f'{file}:counts'})
+  with pytest.raises(UserError, match=r'mine.py:counts.* has batch_stats/.*/count int32.*must be float32'):
     train(config, tmp_path / 'run')
 
 

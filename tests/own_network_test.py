@@ -19,11 +19,13 @@ from zeroinit.studies import manifest, sweeps
 from zeroinit.studies.cells import make_cell
 from zeroinit.system.errors import UserError
 from zeroinit.training.config import base_config, check
-from zeroinit.training.recipe import image_shape, make_recipe, network, try_functions
+from zeroinit.training.recipe import image_shape, make_recipe, network
 from zeroinit.training.step import init_state
+from zeroinit.training.trial import try_functions
 
 FILE = """
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from zeroinit import Method
 from zeroinit.networks.blocks import basic
@@ -78,6 +80,72 @@ class Cached(Small):
   @nn.compact
   def __call__(self, images, train):
     self.variable('cache', 'x', jnp.zeros, ())
+    return super().__call__(images, train)
+
+class Pair(Small):
+  def __call__(self, images, train):
+    return super().__call__(images, train), {}
+
+class Blind(nn.Module):
+  @nn.compact
+  def __call__(self, images):
+    return nn.Dense(10)(images.mean((1, 2)))
+
+class KeywordOnly(Small):
+  @nn.compact
+  def __call__(self, images, *, train):
+    return nn.Dropout(0.5, deterministic=not train)(super().__call__(images, train))
+
+class Counts(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    count = self.variable('batch_stats', 'count', jnp.zeros, (), jnp.int32)
+    if train:
+      count.value += 1
+    return super().__call__(images, train)
+
+class Late(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    if train:
+      self.variable('batch_stats', 'count', jnp.zeros, ())
+    return super().__call__(images, train)
+
+class Grows(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    seen = self.variable('batch_stats', 'seen', jnp.zeros, (1,))
+    if train:
+      seen.value = jnp.zeros(len(images))
+    return super().__call__(images, train)
+
+class Widens(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, ())
+    if train:
+      mean.value = mean.value.astype(jnp.bfloat16)
+    return super().__call__(images, train)
+
+class Half(nn.Module):
+  @nn.compact
+  def __call__(self, images, train):
+    return nn.Dense(10, param_dtype=jnp.bfloat16)(images.mean((1, 2)))
+
+class Empty(nn.Module):
+  def __call__(self, images, train):
+    return jnp.zeros((len(images), 10)) + images.mean()
+
+class OneWay(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    logits = super().__call__(images, train)
+    return logits * jax.lax.while_loop(lambda x: x < 3, lambda x: x + x, jnp.abs(logits).mean() + 1)
+
+class Writes(Small):
+  @nn.compact
+  def __call__(self, images, train):
+    self.variable('batch_stats', 'count', jnp.zeros, ()).value += 1
     return super().__call__(images, train)
 
 def number(num_classes):
@@ -145,12 +213,40 @@ def test_one_with_other_stages_is_a_resnet(file):
     ('Swapped', 'none', 'has the parameters train, images; it must take images and train'),
     ('Flat', 'none', r'gives \[64, 9\] for images .*logits \[64, 10\]'),
     ('Cached', 'none', 'has variables in cache; a run keeps only those in batch_stats and params'),
+    ('Pair', 'none', r'mine\.py:Pair gives a tuple; it must give one array, logits \[64, 10\]'),
+    ('Blind', 'none', r'has the parameters images; it must take images and train, as in __call__\(self, images, train'),
+    ('Counts', 'none', r'mine\.py:Counts has batch_stats/count int32\[\]: .* must be float32'),
+    ('Late', 'none', r'mine\.py:Late has batch_stats/count absent at its start and float32\[\] in training'),
+    ('Grows', 'none', r'has batch_stats/seen float32\[1\] at its start and float32\[64\] in training.* keep its shape'),
+    ('Widens', 'none', r'has batch_stats/mean float32\[\] at its start and bfloat16\[\] in training'),
+    ('Half', 'none', r'mine\.py:Half has params/Dense_0/bias bfloat16\[10\]: parameters .* must be float32'),
+    ('Empty', 'none', r'mine\.py:Empty has no parameters, so that there is nothing to train'),
+    ('OneWay', 'none', r'mine\.py:OneWay fails: ValueError: Reverse-mode'),
+    ('Writes', 'none', r'mine\.py:Writes fails: ModifyScopeVariableError'),
     ('Uneven', 'none', r'mine\.py:Uneven fails: TypeError'), ('Smal', 'none', 'no function Smal.*Small')])
 def test_networks_that_are_none(file, function, method, message):
   with pytest.raises(UserError, match=message):
     config = config_of(f'{file}:{function}', method)
     check(config)
     try_functions(config, make_recipe(config, 1437))
+
+
+def test_nothing_is_written_with_a_network_that_cannot_be_trained(file, tmp_path):
+  with pytest.raises(UserError, match='must be float32'):
+    train(config_of(f'{file}:Counts'), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_dropout_of_flax_drops_where_random_numbers_are_given(file):
+  net = network(config_of(f'{file}:KeywordOnly'))
+  images, key = jax.random.normal(jax.random.key(1), (4, 8, 8, 1)), jax.random.key(0)
+  variables = net.init(key, images)
+  logits = lambda **options: net.apply(variables, images, train=True, mutable=['batch_stats'], **options)[0]
+  everything = logits()
+  assert (everything != 0).all()
+  np.testing.assert_allclose(logits(rngs={'dropout': key}), jnp.where(logits(rngs={'dropout': key}) == 0, 0,
+                                                                      2 * everything), rtol=1e-6)
+  assert (logits(rngs={'dropout': key}) == 0).any()
 
 
 def test_a_missing_file_and_an_unknown_network(tmp_path):

@@ -72,7 +72,7 @@ class OwnNetwork:
   def init(self, key, images, train=False):
     """Its variables. Raises UserError where it fails, or has collections that a run would not keep."""
     with users_files.users_code(self.name):
-      variables = self.module.init(key, images, train)
+      variables = self.module.init(key, images, train=train)
     if strange := set(variables) - COLLECTIONS:
       raise UserError(f'{self.name} has variables in {", ".join(sorted(strange))}; a run keeps only those in '
                       f'{" and ".join(sorted(COLLECTIONS))}')
@@ -82,16 +82,18 @@ class OwnNetwork:
     """Logits, at least float32 [batch, num_classes]; and what has changed, where something is mutable.
 
     Raises:
-      UserError: it fails, or returns something of another shape.
+      UserError: it fails, or returns something else, or of another shape.
     """
     more = {'example': example} if 'example' in inspect.signature(type(self.module).__call__).parameters else {}
-    with users_files.users_code(self.name):
-      made = self.module.apply(variables, images, train, **more, **options)
+    with users_files.users_code(self.name), nn.intercept_methods(_drop_where_random):
+      made = self.module.apply(variables, images, train=train, **more, **options)
     logits, changed = made if options.get('mutable') else (made, None)
     shape = (len(images), self.num_classes)
-    if np.shape(logits) != shape:
-      raise UserError(f'{self.name} gives {list(np.shape(logits))} for images {list(images.shape)}; it must give '
-                      f'logits {list(shape)}, [batch, classes]')
+    if not isinstance(logits, jax.Array):
+      raise UserError(f'{self.name} gives a {type(logits).__name__}; it must give one array, logits {list(shape)}')
+    if logits.shape != shape:
+      raise UserError(f'{self.name} gives {list(logits.shape)} for images {list(images.shape)}; it must give logits '
+                      f'{list(shape)}, [batch, classes]')
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return (logits, changed) if options.get('mutable') else logits
 
@@ -102,7 +104,7 @@ class OwnNetwork:
   def activations(self, image_shape):
     """Numbers in the outputs of its layers, for one image (height, width, channels)."""
     image, key = jnp.zeros((1, *image_shape)), jax.random.key(0)
-    run = lambda: self.module.apply(self.module.init(key, image, False), image, False, capture_intermediates=True)[1]
+    run = lambda: self.module.apply(self.init(key, image), image, train=False, capture_intermediates=True)[1]
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(jax.eval_shape(run)))
 
 
@@ -140,11 +142,22 @@ def _module(network):
     made = function(**{field: value for field, value in network.given if field in network.taken})
   if not isinstance(made, nn.Module):
     raise UserError(f'{network.name} returns {made!r}; it must return a flax module')
-  parameters = list(inspect.signature(type(made).__call__).parameters)
-  if parameters[1:2] == [] or 'train' not in parameters[2:3]:
-    raise UserError(f'the __call__ of {network.name} has the parameters {", ".join(parameters[1:]) or "none"}; it must '
-                    'take images and train')
+  call = inspect.signature(type(made).__call__)
+  try:
+    call.bind(made, 'images', train=True)
+  except TypeError:
+    there = ', '.join(list(call.parameters)[1:]) or 'none'
+    raise UserError(f'the __call__ of {network.name} has the parameters {there}; it must take images and train, as in '
+                    '__call__(self, images, train)') from None
   return made
+
+
+def _drop_where_random(call, args, kwargs, context):
+  """flax's dropout, which fails without random numbers, lets everything through where there are none, as in probes."""
+  module = context.module
+  if isinstance(module, nn.Dropout) and context.method_name == '__call__' and not module.has_rng(module.rng_collection):
+    return args[0] if args else kwargs['inputs']
+  return call(*args, **kwargs)
 
 
 @functools.cache

@@ -10,11 +10,18 @@ from zeroinit.data.reading import loader
 from zeroinit.system import environment
 from zeroinit.training import batches
 from zeroinit.training.recipe import make_recipe
+from zeroinit.training.trial import try_functions
 
 
 def recipe_of(config):
-  """The recipe of a config on one device. Raises UserError where the data set is missing, or smaller than a batch."""
-  return make_recipe(config, dataset_of(config).train_examples, jax.devices()[:1])
+  """The recipe of a config on one device.
+
+  Raises:
+    UserError: the data set is missing, or smaller than a batch, or a function of one's own cannot be trained with.
+  """
+  recipe = make_recipe(config, dataset_of(config).train_examples, jax.devices()[:1])
+  try_functions(config, recipe)
+  return recipe
 
 
 def dataset_of(config):

@@ -21,8 +21,9 @@ from zeroinit.training.config import check, code_of, compared_fields, described,
 from zeroinit.training.feed import make_feed
 from zeroinit.training.optimizer import about_rates, plateau_factor
 from zeroinit.training.protocol import protocol
-from zeroinit.training.recipe import make_recipe, try_functions
+from zeroinit.training.recipe import make_recipe
 from zeroinit.training.step import evaluate, init_state, means
+from zeroinit.training.trial import try_functions
 
 DISPATCH_SECONDS = 1.0  # the device works so long before the host looks again: for progress, SIGTERM, checkpoints
 _STATED = ('depth', 'width', 'batch_size', 'learning_rate', 'momentum', 'dampening', 'kernel_init', 'classifier_init')

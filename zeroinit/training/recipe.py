@@ -1,7 +1,6 @@
 """From a config to what a training step is made of: the network, the schedule, and the devices."""
 
 import dataclasses
-from contextlib import nullcontext
 
 import flax.linen as nn
 import jax
@@ -13,7 +12,7 @@ from zeroinit import data
 from zeroinit.networks.own_network import build
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 from zeroinit.networks.vgg import VGG
-from zeroinit.system import processes, references, users_files
+from zeroinit.system import processes
 from zeroinit.system.errors import UserError
 from zeroinit.training.config import functions, method_of
 from zeroinit.training.optimizer import Plateau, Schedule, stepwise
@@ -102,24 +101,6 @@ def schedule(config, train_examples):
 def _plateau(config, train_examples):
   return Plateau(config.plateau_epochs, train_examples // config.batch_size, config.drop_by) \
       if config.plateau_epochs else None
-
-
-def try_functions(config, recipe):
-  """Builds a network that is one's own, or has functions that are, without computing, before a run is begun with it.
-
-  Raises:
-    UserError: such a function fails, or returns what it must not.
-  """
-  if not functions(config).keys() - {'dataset'}:
-    return
-
-  def build(key):
-    images = jnp.zeros((recipe.batch_size // recipe.micro_batches, *recipe.image_shape))
-    variables = recipe.net.init(key, images[:1], train=False)
-    return recipe.net.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
-
-  with users_files.users_code(references.short(config.network)) if 'network' in functions(config) else nullcontext():
-    jax.eval_shape(build, jax.random.key(0))
 
 
 def image_shape(config):
