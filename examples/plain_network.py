@@ -1,4 +1,4 @@
-"""A network of one's own: convolutions without shortcuts, in which every method about norms and biases has its place.
+"""A network of one's own: convolutions without shortcuts, for methods about norms, biases and dropout.
 
   zeroinit train examples/plain_network.py --workdir=runs/plain
   zeroinit study examples/plain_network.py --workdir=runs/plain_study
@@ -6,9 +6,12 @@
 docs/own_network.md says what is asked of such a network. Copy the file to begin with.
 """
 
+from typing import Any
+
 import flax.linen as nn
 
 from zeroinit import Method, load_config
+from zeroinit.networks.layers import classify, kernel_initializer
 from zeroinit.networks.norms import normalize
 
 
@@ -19,17 +22,20 @@ class Plain(nn.Module):
   num_classes: int
   depth: int
   width: int
+  dtype: Any
+  kernel_init: str
+  classifier_init: str
 
   @nn.compact
-  def __call__(self, images, train):
+  def __call__(self, images, train, example=None):
     x = images
     for i in range(self.depth - 1):
       stage, begins = divmod(3 * i, self.depth - 1)
       halve = stage > 0 and begins < 3
-      x = nn.Conv(16 * 2**stage * self.width, (3, 3), strides=2 if halve else 1, name=f'conv{i + 1}',
-                  use_bias=self.method.biases == 'channel', kernel_init=nn.initializers.he_normal())(x)
+      x = nn.Conv(16 * 2**stage * self.width, (3, 3), strides=2 if halve else 1, name=f'conv{i + 1}', dtype=self.dtype,
+                  use_bias=self.method.biases == 'channel', kernel_init=kernel_initializer(self.kernel_init))(x)
       x = nn.relu(normalize(self.method, x, train, name=f'norm{i + 1}'))
-    return nn.Dense(self.num_classes, name='classifier', kernel_init=nn.initializers.zeros)(x.mean((1, 2)))
+    return classify(self, x, train, example)  # mean over positions, dropout and linear layer, as the method has them
 
 
 def get_config(method='batch_norm'):

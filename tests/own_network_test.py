@@ -1,6 +1,7 @@
 """A network of one's own, in a file of one's own: what is asked of it, and that the file goes where its runs go."""
 
 import json
+import re
 
 import command
 import jax
@@ -23,6 +24,7 @@ from zeroinit.training.recipe import image_shape, make_recipe, network
 from zeroinit.training.step import init_state
 from zeroinit.training.trial import try_functions
 
+EXAMPLE = command.ROOT / 'examples' / 'plain_network.py'
 FILE = """
 import flax.linen as nn
 import jax
@@ -249,6 +251,21 @@ def test_dropout_of_flax_drops_where_random_numbers_are_given(file):
   assert (logits(rngs={'dropout': key}) == 0).any()
 
 
+def test_a_probe_leaves_out_what_is_not_taken(file, tmp_path):
+  (tmp_path / 'config.py').write_text(f'from zeroinit import load_config\ndef get_config(method="none"):\n  config = '
+                                      f'load_config(f"digits:{{method}}")\n  config.network = "{file}:KeywordOnly"\n'
+                                      '  return config\n')
+  words = f'--config={tmp_path}/config.py', '--batch_size=16', f'--workdir={tmp_path}/made'
+  code, _, errors = command.run('zeroinit.probes.gradients', *words)
+  assert code == 0, errors
+  made = json.loads((tmp_path / 'made' / 'gradients.json').read_text())
+  assert not {'kernel_init', 'classifier_init', 'dtype'} & made.keys() and made['batch_size'] == 16
+  record, = made['records']
+  assert record['depth'] == 2 and abs(record['mean_cosine']) < 1  # layers, as they are counted
+  code, _, errors = command.run('zeroinit.probes.gradients', *words, '--depths=10,16')
+  assert code == 2 and errors.startswith('error: mine.py:KeywordOnly takes no depth: leave out --depths'), errors
+
+
 def test_a_missing_file_and_an_unknown_network(tmp_path):
   with pytest.raises(UserError, match=r'there is no file nowhere\.py'):
     network(config_of('nowhere.py:Net'))
@@ -291,9 +308,30 @@ def test_a_study_of_it_has_cells_of_their_own(file, tmp_path):
   assert image_shape(config) == (8, 8, 1)
 
 
+def test_the_page_shows_the_example():
+  page = (command.ROOT / 'docs' / 'own_network.md').read_text()
+  shown = re.search(r'```python[^\n]*\n(from typing.*?)```', page, re.DOTALL)[1]
+  assert EXAMPLE.read_text().endswith(shown)
+
+
+def test_the_example_starts_and_computes_as_the_config_says():
+  images, key = jax.random.normal(jax.random.key(1), (4, 8, 8, 1)), jax.random.key(0)
+  config = config_of(f'{EXAMPLE}:Plain', 'batch_norm')
+  assert network(config).left == ('remat',)
+  kernels = {}
+  for name in ('zero', 'lecun'):
+    config.classifier_init = name
+    kernels[name] = network(config).init(key, images)['params']['classifier']['kernel']
+  assert not kernels['zero'].any() and kernels['lecun'].std() == pytest.approx(64**-0.5, rel=0.1)
+  config.dtype = 'bfloat16'
+  half = network(config)
+  _, between = half.module.apply(half.init(key, images), images, train=False, capture_intermediates=True)
+  assert between['intermediates']['conv1']['__call__'][0].dtype == jnp.bfloat16
+
+
 @pytest.mark.slow
 def test_the_example_is_a_study(tmp_path):
-  swept, _ = sweeps.own_study(str(command.ROOT / 'examples' / 'plain_network.py'))
+  swept, _ = sweeps.own_study(str(EXAMPLE))
   cells = sweeps.expand(swept)
   assert {cell.network for cell in cells} == {'Plain-10-1', 'Plain-28-1'} and len(cells) == 16
   config = cells[0].load_config()

@@ -14,6 +14,7 @@ from zeroinit.system import objects, settings
 from zeroinit.system.errors import UserError, first_line
 from zeroinit.training import config_files
 from zeroinit.training.config import check, method_label
+from zeroinit.training.recipe import network
 
 FLAGS = flags.FLAGS
 
@@ -143,12 +144,15 @@ def at_depths(subject):
   """The configs of a subject at every depth of --depths; its own where none is given.
 
   Raises:
-    UserError: a depth does not exist, or the subject is a checkpoint, which has its own.
+    UserError: a depth does not exist; the subject is a checkpoint, which has its own; or its network takes none.
   """
   if not FLAGS.depths:
     return [subject.config]
   if subject.checkpoint:
     raise UserError('a checkpoint has the depth of its run: leave out --depths, or --checkpoint')
+  net = network(subject.config)
+  if 'depth' in getattr(net, 'left', ()):
+    raise UserError(f'{net.name} takes no depth: leave out --depths, or give it a parameter called depth')
   return [subject.draw(0, depth=depth) for depth in integers('depths')]
 
 

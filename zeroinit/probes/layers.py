@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from zeroinit.training.recipe import image_shape
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
@@ -50,6 +52,13 @@ def along_depth(net, shape):
     stacked = kernel.ndim > axes[block[0]]
     for place in range(kernel.shape[0]) if stacked else (None,):
       yield from (Layer(path, place) for path in block)
+
+
+def depth(config, net):
+  """Layers of a network as its config says it; as they are counted where it is one of one's own that takes no depth."""
+  if 'depth' in getattr(net, 'left', ()):
+    return len(list(along_depth(net, image_shape(config))))
+  return config.depth
 
 
 def middle(found):

@@ -47,15 +47,21 @@ def title(configs, nets, data=None):
 
 
 def settings(configs, nets):
-  """What a JSON says of the configs and networks it comes from; lists where they differ."""
+  """What a JSON says of the configs and networks it comes from; lists where they differ.
+
+  A network of one's own says nothing of what it does not take.
+  """
   once = lambda values: found[0] if len(found := list(dict.fromkeys(values))) == 1 else found
+  taken = lambda name: [(config, net) for config, net in zip(configs, nets, strict=True)
+                        if name not in getattr(net, 'left', ())]
   fields = ('batch_size', 'learning_rate', 'momentum', 'dampening', 'weight_decay', 'classifier_init',
             'seed', 'dtype')
-  return {'dataset': once(data.short(config.dataset) for config in configs),
-          **{name: once(config[name] for config in configs) for name in fields},
+  made = {'dataset': once(data.short(config.dataset) for config in configs),
+          **{name: once(config[name] for config, _ in taken(name)) for name in fields},
           'image_size': once(image_shape(config)[0] for config in configs),
-          'kernel_init': once(net.kernel_init for net in nets),
+          'kernel_init': once(net.kernel_init for _, net in taken('kernel_init')),
           'matmul_precision': once(config.matmul_precision for config in configs)}
+  return {name: value for name, value in made.items() if value != []}
 
 
 def write(probe, title, notes, records, figure, caption, **settings):

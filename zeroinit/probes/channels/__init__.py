@@ -258,7 +258,7 @@ def bjorck_table1(settings):
 
   settings: as of `writing.settings`; empty where they are not the paper's data and initialization.
   """
-  if (settings['dataset'], settings['kernel_init']) != ('cifar10', 'xavier'):
+  if (settings['dataset'], settings.get('kernel_init')) != ('cifar10', 'xavier'):
     return {}
   fields = {'sum_of_absolute_gradients': 'sum_of_absolute', 'absolute_sum_of_gradients': 'absolute_of_sum',
             'gradient_sum_ratio': 'ratio'}

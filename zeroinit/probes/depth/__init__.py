@@ -11,7 +11,7 @@ import math
 
 from absl import flags
 
-from zeroinit.probes import command, inputs, memory, snapshots, writing
+from zeroinit.probes import command, inputs, layers, memory, snapshots, writing
 from zeroinit.probes.depth import figure
 from zeroinit.report import page
 from zeroinit.report.published import FX, records
@@ -92,8 +92,8 @@ def main(argv):
         drawn.append(measure(subject.draw(index, depth=config.depth), recipe, FLAGS.epochs))
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}: test accuracy '
                       f'{drawn[-1]["test_accuracy"]:.4f}{", diverged" if drawn[-1]["diverged"] else ""}')
-      measured.append({'method': subject.label, 'network': recipe.net.title, 'depth': config.depth,
-                      'learning_rate': config.learning_rate} | writing.mean(drawn))
+      made = {'method': subject.label, 'network': recipe.net.title, 'depth': layers.depth(config, recipe.net)}
+      measured.append(made | {'learning_rate': config.learning_rate} | writing.mean(drawn))
       if measured[-1]['diverged']:
         notes.append(f'{subject.label}, {recipe.net.title}: {measured[-1]["diverged"]:.0%} of the draws diverged.')
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]

@@ -17,7 +17,7 @@ import optax
 from absl import flags
 from jax import lax
 
-from zeroinit.probes import command, inputs, memory, snapshots, texts, writing
+from zeroinit.probes import command, inputs, layers, memory, snapshots, texts, writing
 from zeroinit.probes.gradients import figure
 from zeroinit.probes.scaling import scaled
 from zeroinit.report import page
@@ -165,8 +165,8 @@ def main(argv):
       for index in range(FLAGS.draws):
         drawn.append(_loss_and_gradients(subject, subject.draw(index, depth=config.depth), recipe))
         progress.done(f'{subject.label}, {recipe.net.title}, draw {index + 1} of {FLAGS.draws}')
-      made = subject.made(recipe.net, depth=config.depth, updates=None if subject.checkpoint else 0,
-                          examples=config.batch_size)
+      made = subject.made(recipe.net, depth=layers.depth(config, recipe.net),
+                          updates=None if subject.checkpoint else 0, examples=config.batch_size)
       records.append(made | writing.mean(drawn))
       notes += _notes(records[-1])
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]

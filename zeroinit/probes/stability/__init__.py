@@ -14,7 +14,7 @@ import math
 import jax
 from absl import flags
 
-from zeroinit.probes import command, inputs, memory, snapshots, writing
+from zeroinit.probes import command, inputs, layers, memory, snapshots, writing
 from zeroinit.probes.stability import figure
 from zeroinit.report import page
 from zeroinit.runs import ending
@@ -159,7 +159,7 @@ def main(argv):
         drawn.append(measure(draw, recipe, FLAGS.length, FLAGS.width, variables, tell))
         progress.done(f'{what}, draw {index + 1} of {FLAGS.draws}: {_rate(drawn[-1])}')
       tried = [run | {'draw': index} for index, one in enumerate(drawn) for run in one.pop('tried')]
-      made = subject.made(recipe.net, depth=config.depth, batch_size=config.batch_size)
+      made = subject.made(recipe.net, depth=layers.depth(config, recipe.net), batch_size=config.batch_size)
       records.append(made | _mean(drawn) | {'tried': tried})
   configs, nets = [config for _, config in cases], [recipe.net for recipe in recipes]
   title = writing.title(configs, nets) + f': the largest rate at which {FLAGS.length} updates are stable'
