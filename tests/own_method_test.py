@@ -34,7 +34,7 @@ from zeroinit.studies.cells import make_cell
 from zeroinit.system.errors import UserError
 from zeroinit.training import config_files
 from zeroinit.training.batches import standardize
-from zeroinit.training.config import check, method_label, method_of
+from zeroinit.training.config import check, code_of, method_label, method_of
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON, chosen
 from zeroinit.training.recipe import make_recipe
 from zeroinit.training.trial import try_functions
@@ -395,8 +395,16 @@ def test_what_is_no_function_of_a_file(file, tmp_path):
     method(file, norm='group_norm', noisy_norm=True)
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'mine.py').write_text(FILE + '\n# Another.\n')
-  with pytest.raises(UserError, match=r'two files called mine.py'):
-    own_functions.complete(Method(norm=f'{file}:group_norm', alpha=f'{tmp_path}/other/mine.py:halves'))
+  other = tmp_path / 'other' / 'mine.py'
+  message = f'two files called mine.py would travel together, {file} and {other}: give one another name'
+  with pytest.raises(UserError, match=message):
+    own_functions.complete(Method(norm=f'{file}:group_norm', alpha=f'{other}:halves'))
+  overrides = {'method.norm': f'{file}:group_norm', 'network': f'{other}:Net'}
+  with pytest.raises(UserError, match=message.partition(',')[0]):
+    code_of(config_files.load_config('digits:none', overrides))
+  with pytest.raises(UserError, match=message.partition(',')[0]):
+    manifest.begin(tmp_path / 'study', 'mine', '', [make_cell('digits:none', {'method.norm': f'{path}:group_norm'})
+                                                    for path in (file, other)])
 
 
 def test_on_the_command_line_it_is_one_line(file, tmp_path):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from zeroinit import own
-from zeroinit.system import users_files
+from zeroinit.system import references, users_files
 from zeroinit.system.errors import UserError
 
 
@@ -15,16 +15,12 @@ def complete(method):
   """The method as it travels: its functions named without directories, the text of their files in `code`.
 
   Raises:
-    UserError: there is no such file or function, or the file fails.
+    UserError: there is no such file or function, the file fails, or two files have one name.
   """
   if method.code:
     return method
-  code, names = {}, {}
-  for field, (file, function) in method.functions.items():
-    name, text = os.path.basename(file), users_files.read(file)
-    if code.setdefault(name, text) != text:
-      raise UserError(f'method.norm and method.alpha are of two files called {name}; give one another name')
-    names[field] = f'{name}:{function}'
+  code = users_files.texts(file for file, _ in method.functions.values())
+  names = {field: references.short(getattr(method, field)) for field in method.functions}
   made = dataclasses.replace(method, **names, code=tuple(sorted(code.items())))
   for field in names:
     _function(made, field)

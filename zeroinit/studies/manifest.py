@@ -13,7 +13,7 @@ from zeroinit.runs import earlier, locks, run_directory
 from zeroinit.studies.cells import ALWAYS_STATED, TUNED_OVER, Cell
 from zeroinit.system import json_files, objects, users_files
 from zeroinit.system.errors import UserError, first_line
-from zeroinit.training.config import code_of
+from zeroinit.training.config import functions
 from zeroinit.training.config_files import load_config, split
 
 
@@ -213,17 +213,14 @@ def _as_given(study, cells):
 
 def _copy_files(cells, directory):
   """Copies what `Cell.load_config` needs. Raises UserError where there is another version of a function."""
-  copies, code = {}, {}
+  files, of_functions = set(), set()
   naming = lambda cell: str({name: value for name, value in cell.overrides.items()
                              if name.startswith('method.') or name in ('dataset', 'network')})
   for cell in {(cell.config, naming(cell)): cell for cell in cells}.values():
-    file, _ = split(cell.config)
-    functions = dict(code_of(load_config(cell.config, cell.overrides)))
-    for name, text in (functions | {os.path.basename(file): users_files.read(file)}).items():
-      if copies.setdefault(name, text) != text:
-        raise UserError(f'the study has two files called {name}, such as {file}; give one another name')
-    code |= functions
-  own.need_same_code(code.items(), directory)
+    files.add(split(cell.config)[0])
+    of_functions |= {file for file, _ in functions(load_config(cell.config, cell.overrides)).values()}
+  copies = users_files.texts(sorted(files | of_functions))
+  own.need_same_code([(name, copies[name]) for name in map(os.path.basename, sorted(of_functions))], directory)
   objects.make_directory(directory)
   for name, text in copies.items():
     objects.replace(directory / name, text)

@@ -24,6 +24,17 @@ def read(file):
     raise UserError(f'{file} cannot be read: {getattr(error, "strerror", None) or first_line(error)}') from error
 
 
+def texts(files):
+  """{name without directories: text} of files, as they travel together. Raises UserError where two have one name."""
+  found, first = {}, {}
+  for file in files:
+    name, text = os.path.basename(file), read(file)
+    if found.setdefault(name, text) != text:
+      raise UserError(f'two files called {name} would travel together, {first[name]} and {file}: give one another name')
+    first.setdefault(name, file)
+  return found
+
+
 def execute(text, file):
   """The module that a file with this text makes. Raises UserError where it fails."""
   # Where dataclasses look for it, under a name that nothing can import.

@@ -107,12 +107,7 @@ def functions(config):
 
 def code_of(config):
   """[(name, text)] of the files in which these functions are. Raises UserError where two have one name."""
-  code = {}
-  for file, _ in functions(config).values():
-    name, text = os.path.basename(file), users_files.read(file)
-    if code.setdefault(name, text) != text:
-      raise UserError(f'the config names two files called {name}; give one another name')
-  return sorted(code.items())
+  return sorted(users_files.texts(file for file, _ in functions(config).values()).items())
 
 
 def move(config, directory):
