@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 
 import jax
 import pytest
@@ -108,6 +109,30 @@ def test_inside_a_with_block_of_jax_it_says_that_it_cannot(tmp_path):
     with block, pytest.raises(UserError, match='in a `with` block of jax that sets jax_'):
       train(toy(), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_beside_another_thread_it_says_that_it_cannot(configured, tmp_path):
+  """Of two that state them in turn, the second would take the settings from the first, and leave its own behind."""
+  said = []
+
+  def beside():
+    try:
+      train(toy(), tmp_path / 'run')
+    except UserError as error:
+      said.append(str(error))
+
+  configured('jax_enable_x64', True)
+  with settings.stated('highest'):
+    thread = threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    assert jax.config.jax_default_matmul_precision == 'highest' and not jax.config.jax_enable_x64
+  assert len(said) == 1 and 'another thread of this process' in said[0] and not (tmp_path / 'run').exists()
+  assert jax.config.jax_enable_x64
+  thread = threading.Thread(target=beside)  # alone it may be any thread
+  thread.start()
+  thread.join()
+  assert (tmp_path / 'run' / 'result.json').exists()
 
 
 def test_the_images_in_another_order_are_not_gone_on_with(tmp_path):

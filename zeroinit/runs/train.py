@@ -52,7 +52,8 @@ def train(config, workdir, overrides=None, evaluated=None):
     What result.json holds: status ('done' or 'diverged'), the settings, the last accuracy and losses, the environment.
 
   Raises:
-    UserError: a value that cannot be, a missing data set, a workdir that holds another run or cannot be written.
+    UserError: a value that cannot be, a missing data set, a workdir that holds another run or cannot be written;
+      another thread of this process trains.
     locks.Elsewhere, a UserError: another process works on this run, or has taken it over.
     Stopped: SIGTERM or SIGINT came; the state has been saved.
   """

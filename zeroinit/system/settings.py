@@ -5,6 +5,7 @@ What else a shell may set, such as guards, checks, logging, caches and where it 
 
 import contextlib
 import sys
+import threading
 
 import jax
 
@@ -30,6 +31,8 @@ STATED = {
 # TF32 and the last float32; on TPUs they are made of one, three and six products of bfloat16.
 PRECISIONS = ('default', 'high', 'highest')
 
+_ONE_THREAD = threading.RLock()  # which may open it again inside, as a command and its run do
+
 
 @contextlib.contextmanager
 def stated(matmul_precision='default'):
@@ -38,8 +41,20 @@ def stated(matmul_precision='default'):
   Says on standard error which of them does not count that was another.
 
   Raises:
-    UserError: this is inside one of jax's own `with` blocks that sets one of them.
+    UserError: this is inside one of jax's own `with` blocks that sets one of them, or another thread has it open.
   """
+  if not _ONE_THREAD.acquire(blocking=False):
+    raise UserError('another thread of this process is training or measuring, and the settings of jax are those of the '
+                    'whole process: wait until it is done, or use a process of its own')
+  try:
+    with _stated(matmul_precision):
+      yield
+  finally:
+    _ONE_THREAD.release()
+
+
+@contextlib.contextmanager
+def _stated(matmul_precision):
   wanted = {name: value for name, value in STATED.items() if hasattr(jax.config, name)}
   wanted['jax_default_matmul_precision'] = None if matmul_precision == 'default' else matmul_precision
   before = {name: getattr(jax.config, name) for name in wanted}
