@@ -11,8 +11,7 @@ from typing import Any
 import flax.linen as nn
 
 from zeroinit import Method, load_config
-from zeroinit.networks.layers import classify, kernel_initializer
-from zeroinit.networks.norms import normalize
+from zeroinit.networks.layers import Activation, ConvSpec, classify, conv, kernel_initializer
 
 
 class Plain(nn.Module):
@@ -32,9 +31,10 @@ class Plain(nn.Module):
     for i in range(self.depth - 1):
       stage, begins = divmod(3 * i, self.depth - 1)
       halve = stage > 0 and begins < 3
-      x = nn.Conv(16 * 2**stage * self.width, (3, 3), strides=2 if halve else 1, name=f'conv{i + 1}', dtype=self.dtype,
-                  use_bias=self.method.biases == 'channel', kernel_init=kernel_initializer(self.kernel_init))(x)
-      x = nn.relu(normalize(self.method, x, train, name=f'norm{i + 1}'))
+      spec = ConvSpec(16 * 2**stage * self.width, 3, 2 if halve else 1)  # channels, size, stride
+      x = conv(self.method, spec, name=f'conv{i + 1}', dtype=self.dtype,
+               kernel_init=kernel_initializer(self.kernel_init))(x)
+      x = Activation(self.method, name=f'relu{i + 1}')(x, train)  # with the norm of the method before it
     return classify(self, x, train, example)  # mean over positions, dropout and linear layer, as the method has them
 
 
