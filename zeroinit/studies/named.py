@@ -11,6 +11,8 @@ Costs are GPU-hours of an NVIDIA A100 or H200, counted from the networks' operat
 
 import inspect
 
+from zeroinit.studies.pocket import pocket_depth, pocket_figure1, pocket_table1  # noqa: F401
+
 SEEDS = range(15)
 # How convolutions and the classifier may have started in ZI, which does not say; the first is ours.
 STARTS = (('he', 'zero'), ('he', 'lecun'), ('truncated', 'truncated'), ('he', 'small'), ('lecun', 'lecun'))

@@ -1,0 +1,44 @@
+"""The papers' claims in CPU-hours: real CIFAR-10, the narrowest network, a few hundred updates, several seeds.
+
+What such a study can show is order and shape: which row is ahead, which does not train, how the best rate moves. It
+cannot show the papers' accuracies. The schedule is the paper's in proportion: constant for half of the run, then halved
+ten times. CPU-hours were measured on one thread, see docs/findings.md.
+"""
+
+WIDTH = {'width': 1, 'evaluations': 1}
+# Where ZI's optimal rates end at batch 64, and where the best lie in so short a run: see results/pocket_table1.
+WITHOUT, MULTIPLIED, NORMALIZED = range(-5, -1), range(-3, 1), range(-2, 2)
+RATES = {'none': WITHOUT, 'biases': WITHOUT, 'dropout': WITHOUT, 'biases_dropout': WITHOUT,
+         'multiplier': MULTIPLIED, 'zeroinit': MULTIPLIED, 'ghost_norm': NORMALIZED}
+
+
+def pocket_table1():
+  """ZI, Table 1, in one epoch of WRN-16-1, with batch norm beside it: 84 runs, 3 CPU-hours."""
+  for method, log2_rates in RATES.items():
+    for log2_rate in log2_rates:
+      for seed in range(3):
+        yield f'cifar10:{method}', {**WIDTH, 'epochs': 1.0, 'learning_rate': 2.0**log2_rate, 'seed': seed}
+
+
+def pocket_figure1():
+  """ZI, Figures 1 and 2, in one epoch of WRN-16-1: batch size 16, 64, 256 and 1024, 120 runs, 4 CPU-hours.
+
+  Batch norm is over the whole batch. The number of epochs is fixed, so a large batch makes few updates.
+  """
+  for method, at_64, largest in (('batch_norm', -1, 4), ('none', -3, -2), ('zeroinit', -2, 1)):
+    for log2_batch in (4, 6, 8, 10):
+      expected = min(at_64 + log2_batch - 6, largest)
+      for log2_rate in range(expected - 2, expected + 3):
+        for seed in range(2):
+          yield f'cifar10:{method}', {**WIDTH, 'epochs': 1.0, 'batch_size': 2**log2_batch,
+                                      'learning_rate': 2.0**log2_rate, 'seed': seed}
+
+
+def pocket_depth():
+  """ZI, Table 2, in 156 updates of WRN-d-1: does it train at depth 16, 100 and 1000? 39 runs, 3 CPU-hours."""
+  for method, log2_rate in (('none', -3), ('ghost_norm', -1), ('zeroinit', -2), ('fixup', -2)):
+    for depth, around in ((16, (-2, 0, 2)), (100, (-2, 0, 2)), (1000, (0,))):
+      for offset in around:
+        for seed in range(2 if depth < 1000 else 1):
+          yield f'cifar10:{method}', {**WIDTH, 'depth': depth, 'epochs': 0.2,
+                                      'learning_rate': 2.0 ** (log2_rate + offset), 'seed': seed}
