@@ -5,7 +5,7 @@ May import studies and what is below it; measures nothing itself.
     groups.py     cells and results -> settings, and what the paper's rule chooses in each     <- read this first
     published.py  the papers' numbers, and which of our settings each belongs to
     header.py     the title, which says what stands between the numbers and the papers', what was run, and how far
-    tables.py     a row per setting
+    tables.py     a row per setting; ranking.py: a row per method, in order
     findings/     the papers' claims: which hold; a file for each paper's tables or figures
     figures.py    the papers' figures; curves.py: accuracy along training
     records.py    the same as CSV
@@ -18,7 +18,7 @@ import threading
 import time
 
 from zeroinit import command_line
-from zeroinit.report import curves, figures, findings, header, page, records, tables
+from zeroinit.report import curves, figures, findings, header, page, ranking, records, tables
 from zeroinit.report.groups import gather, has_edge
 from zeroinit.studies import manifest
 from zeroinit.system import objects
@@ -93,10 +93,12 @@ def _write(gathered, live):
   title = header.title(gathered)
   results = tables.results(gathered)
   claims = findings.table(study.name, gathered.groups)
+  ordered = ranking.table(gathered)
   images = figures.draw(gathered) + curves.draw(gathered)
   blocks = [
       page.Paragraph(header.what_was_run(gathered)),
       *([page.Heading('What must come out'), claims] if claims else []),
+      *([page.Heading('In order'), ordered] if ordered else []),
       page.Heading('Results'), *results,
       page.Heading('How it was chosen'), page.Paragraph(tables.how(gathered)),
       page.Heading('What the columns mean'), tables.meanings(results),

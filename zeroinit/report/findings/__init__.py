@@ -8,18 +8,31 @@ ours. ZI is the ZeroInit paper, SK its later version, arXiv:2002.10444, BJ is Bj
 import dataclasses
 
 from zeroinit.report import page
-from zeroinit.report.findings import batch_size, bjorck, depth, digits, imagenet, rates, santurkar, schedules, table1
+from zeroinit.report.findings import (
+  batch_size,
+  bjorck,
+  depth,
+  digits,
+  imagenet,
+  pocket,
+  rates,
+  santurkar,
+  schedules,
+  successors,
+  table1,
+)
 from zeroinit.report.findings.judging import complete_settings, judge
 from zeroinit.report.published import PUBLISHED_SEEDS, departs
 
-PARTS = (digits, rates, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar)
+PARTS = (digits, rates, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar, pocket, successors)
+SEVERAL_SEEDS = {*PUBLISHED_SEEDS, 'pocket_table1', 'pocket_figure1', 'successors'}
 CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items()}
 
 
 def table(study, groups):
   """The claims about a study as a page.Table; None where there are none, as for a user's own study."""
   groups = [group for group in groups if of_the_paper(study, group)]
-  settings = complete_settings(groups, least_kept=2 if study in PUBLISHED_SEEDS else 1)
+  settings = complete_settings(groups, least_kept=2 if study in SEVERAL_SEEDS else 1)
   rows = [dataclasses.astuple(judge(claim, settings)) for claim in CLAIMS.get(study, ())]
   caption = 'Each claim, judged on these runs.'
   return page.Table(caption, ('claim', 'verdict', 'numbers'), tuple(rows)) if rows else None
