@@ -47,13 +47,14 @@ def test_what_looks_at_one_example_knows_neither_the_others_nor_training(norm):
   assert variables.keys() == {'params'} and variables['params'].keys() == {'norm'}
 
 
-@pytest.mark.parametrize('norm', OTHERS)
-def test_it_computes_in_float32_and_gives_back_the_type_of_its_input(norm):
+@pytest.mark.parametrize('train', [True, False])
+@pytest.mark.parametrize('norm', [*OTHERS, 'batch', 'batch_renorm'])
+def test_it_computes_in_float32_and_gives_back_the_type_of_its_input(norm, train):
   module, x = Normalized(method_with(norm)), images().astype(jnp.bfloat16)
   variables = random_variables(module, x, train=False)
-  got = module.apply(variables, x, train=True)
-  assert got.dtype == jnp.bfloat16
-  exact = module.apply(variables, x.astype(jnp.float32), train=True)
+  apply = lambda x: module.apply(variables, x, train=train, mutable=['batch_stats'])[0]
+  got, exact = apply(x), apply(x.astype(jnp.float32))
+  assert got.dtype == jnp.bfloat16 and exact.dtype == jnp.float32
   np.testing.assert_array_equal(got, exact.astype(jnp.bfloat16))
 
 

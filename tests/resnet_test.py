@@ -178,10 +178,13 @@ def test_bfloat16_has_float32_parameters_and_logits():
   assert jax.eval_shape(partial(low.apply, train=False), init(low, images), images).dtype == jnp.float32
 
 
-@pytest.mark.parametrize('net, train, jit', [
+@pytest.mark.parametrize('net, train, jit', few([
     (wide(10, 1, 'none'), False, jax.jit), (wide(10, 1, 'none'), True, compiling.jit),
     (wide(16, 1, 'batch_norm'), False, compiling.jit), (wide(16, 1, 'batch_norm'), True, jax.jit),
-    (wide(10, 1, 'zeroinit_no_dropout'), True, jax.jit), (cifar(8, 'fixup'), False, compiling.jit)])
+    (wide(10, 1, 'zeroinit_no_dropout'), True, jax.jit), (cifar(8, 'fixup'), False, compiling.jit),
+    (wide(10, 1, 'nf_resnet'), True, compiling.jit), (wide(10, 1, 'evonorm_s0'), True, compiling.jit),
+    (wide(10, 1, 'group_norm_ws'), True, jax.jit), (wide(10, 1, 'batch_renorm'), True, compiling.jit),
+    (wide(10, 1, 'filter_response_norm'), True, jax.jit), (wide(10, 1, 'derf'), False, compiling.jit)], 6))
 def test_bfloat16_computes_the_same_in_a_compiled_program(net, train, jit):
   """Compiled, and on images of a real size: jax 0.11 and 0.12 join there what they get wrong."""
   images, labels = some_images(32, 32), jnp.arange(32) % 10

@@ -153,7 +153,7 @@ class BatchRenorm(nn.Module):
     updates = self.variable('batch_stats', 'updates', jnp.zeros, ())
     if not train:
       return scaled(x, running_mean.value, running_var.value, scale, bias)
-    x, axes = wide(x), tuple(range(x.ndim - 1))
+    axes = tuple(range(x.ndim - 1))
     mean, var = x.mean(axes), x.var(axes)
     running_std = jnp.sqrt(running_var.value + EPSILON)
     grown = lambda until: jnp.clip((updates.value - 500) / (until - 500), 0, 1)

@@ -122,7 +122,7 @@ class BlockV2(Block):
     method, projected = self.method, projection(self.convs, x.shape[-1])
     inits = branch_inits(method, len(self.convs), self.num_blocks, self.kernel_init)
     shortcut = x
-    h = x if variance is None else x / jnp.sqrt(variance).astype(x.dtype)
+    h = x if variance is None else (x / jnp.sqrt(variance)).astype(x.dtype)
     for i, (spec, init) in enumerate(zip(self.convs, inits, strict=True), 1):
       h = Activation(method, name=f'relu{i}')(h, train)
       if i == 1 and projected:

@@ -25,7 +25,7 @@ def normalize(method, x, train, *, name):
   if method.norm in ('batch', 'ghost'):
     return GhostNorm(method.ghost_size if method.norm == 'ghost' else None, method.noisy_norm, name=name)(x, train)
   if method.norm == 'batch_renorm':
-    return BatchRenorm(name=name)(x, train)
+    return BatchRenorm(name=name)(wide(x), train).astype(x.dtype)
   return _by_example(method, x.shape[-1], name)(wide(x)).astype(x.dtype)
 
 

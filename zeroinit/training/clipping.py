@@ -12,7 +12,7 @@ def clipped(gradient, params, clip):
       G -> clip * max(|W|, 1e-3) / |G| * G  where |G| is more than clip * max(|W|, 1e-3)
 
   A unit is an output channel of a kernel, and a bias, a gain or a multiplier as a whole, in each block apart. Of a
-  gradient without the L2 term, as in the authors' code.
+  gradient without the L2 term, as in the authors' code. What a network of one's own stacks by a scan is one unit.
 
   Args:
     gradient, params: trees of one shape.
@@ -22,7 +22,8 @@ def clipped(gradient, params, clip):
     names = [key.key for key in path]
     if names[0] == 'classifier':
       return gradient
-    return (jax.vmap(_clip) if 'rest' in names else _clip)(gradient, weights)  # 'rest': of a scan, stacked
+    stacked = names[0].startswith('stage') and names[1] == 'rest'  # see `blocks.Stage`
+    return (jax.vmap(_clip) if stacked else _clip)(gradient, weights)
 
   # optax finds the axes of a unit by how many there are, and a scan adds one (optax issue 1576).
   transformation = optax.adaptive_grad_clip(clip, EPSILON)
