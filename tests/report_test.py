@@ -23,13 +23,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from zeroinit.methods import METHODS
-from zeroinit.report import figures, findings, groups, header, live, page, print_report, tables, write_report
-from zeroinit.report.findings import rates, santurkar
+from zeroinit.report import figures, findings, groups, header, live, page, print_report, ranking, tables, write_report
+from zeroinit.report.findings import pocket, rates, santurkar
 from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
 from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
 from zeroinit.report.published import OURS, SOURCES, published
 from zeroinit.runs import locks
-from zeroinit.studies import manifest, sweeps
+from zeroinit.studies import manifest, named, sweeps
 from zeroinit.studies.cells import Cell
 from zeroinit.studies.selection import Choice, Score
 from zeroinit.system import json_files, objects
@@ -309,6 +309,29 @@ def test_cells_that_differ_in_threads_and_versions_are_named(tmp_path):
   assert 'Settings of XLA and JAX: XLA_FLAGS=--x=1 and none (cells differ)' in says
 
 
+# The methods in order.
+
+
+def test_methods_stand_in_the_order_of_their_accuracy_over_the_settings(tmp_path):
+  def outcome(cell):
+    if cell.method == 'none' and cell.fields['depth'] == 100:
+      return None  # diverged
+    at = {'batch_norm': 0.97, 'zeroinit': 0.95, 'fixup': 0.96, 'none': 0.99}[cell.method]
+    return (at, 0.2) if cell.learning_rate <= 1 else None
+
+  study = make_study(tmp_path, 'digits', outcome)
+  table = ranking.table(groups.gather(study))
+  assert table.columns == ('method', 'depth 16', 'depth 100', 'mean')
+  assert table.rows == (
+      ('batch_norm', '97.00 (2^0)', '97.00 (2^0)', '97.00'), ('fixup', '96.00 (2^0)', '96.00 (2^0)', '96.00'),
+      ('zeroinit', '95.00 (2^0)', '95.00 (2^0)', '95.00'), ('none', '99.00 (2^0)', 'does not train', '54.50'))
+  assert 'In order' in (write_report(tmp_path), (tmp_path / 'report.md').read_text())[1]
+
+
+def test_one_setting_has_no_order_of_its_own(tmp_path):
+  assert ranking.table(groups.gather(make_study(tmp_path, outcome=lambda cell: (0.9, 0.2)))) is None
+
+
 # The claims.
 
 
@@ -317,6 +340,8 @@ def world(study):
   if study == 'digits':
     return {Setting(method, 100, 64, True): [accuracy, None, rate, 1.0] for method, accuracy, rate in
             (('none', 0.12, 2**-8), ('batch_norm', 0.98, 2**-2), ('fixup', 0.97, 2**-4), ('zeroinit', 0.97, 2**-4))}
+  if study.startswith('pocket') or study == 'successors':
+    return small_world(study)
   if study == 'table1':
     rows = {'none': (92.3, 0.212), 'biases': (91.9, 0.205), 'dropout': (93.2, 0.226), 'multiplier': (94.0, 0.181),
             'biases_dropout': (93.6, 0.212), 'zeroinit': (94.4, 0.189)}
@@ -366,6 +391,25 @@ def world(study):
   return made
 
 
+def small_world(study):
+  """The same, of studies in CPU-hours."""
+  if study == 'pocket_table1':
+    rows = {'none': (0.40, 1.7), 'biases': (0.41, 1.7), 'dropout': (0.42, 1.8), 'multiplier': (0.45, 1.5),
+            'biases_dropout': (0.42, 1.8), 'zeroinit': (0.45, 1.6), 'ghost_norm': (0.6, 1.2)}
+    return {Setting(method, 16, 64, True): [accuracy, 0.01, 2**-2, loss] for method, (accuracy, loss) in rows.items()}
+  if study == 'pocket_figure1':
+    return {Setting(method, 16, batch, True): [accuracy - (2**-10 * batch if method == 'zeroinit' else 0), 0.01,
+                                               min(largest, 2**-2 * batch / 64), 1.5]
+            for method, accuracy, largest in (('none', 0.4, 2**-2), ('zeroinit', 0.62, 1.0), ('batch_norm', 0.6, 4.0))
+            for batch in pocket.BATCHES}
+  if study == 'pocket_depth':
+    return {Setting(method, depth, 64, True): [0.1 if method == 'none' and depth > 16 else 0.3, None, 0.25, 1.9]
+            for method in ('none', 'ghost_norm', 'zeroinit', 'fixup') for depth in (16, 100, 1000)}
+  return {Setting(method, depth, batch, True): [0.1 if method == 'none_agc' and depth > 16 else 0.95, 0.01, 1.0, 0.5]
+          for method in ('batch_norm', 'none', 'zeroinit', *named.SUCCESSORS)
+          for depth, batch in ((16, 64), (100, 64), (16, 8))}
+
+
 def choices(settings):
   """{Setting: {metric: Choice}} of one rate, and above it one at which every run diverged."""
   made = {}
@@ -385,6 +429,24 @@ ACCURACY, RATE, LOSS = 0, 2, 3
 name = lambda value: getattr(value, '__name__', value)
 # Claim -> (which settings, what of them, to which value) so that it fails.
 FAILING = {
+    'multiplier_gains_most': ({'method': 'dropout'}, ACCURACY, 0.46),
+    'dropout_costs_loss': ({'method': 'biases_dropout'}, LOSS, 1.6),
+    'batch_norm_is_ahead_of_none': ({'method': 'ghost_norm'}, ACCURACY, 0.405),
+    'rates_grow_and_then_saturate': ({'method': 'none', 'batch_size': 16}, RATE, 2**-2),
+    'rates_saturate_in_order': ({'method': 'zeroinit'}, RATE, 2**-2),
+    'zeroinit_equals_batch_norm_at_the_smallest_batch': ({'method': 'zeroinit', 'batch_size': 16}, ACCURACY, 0.58),
+    'batch_norm_is_ahead_where_the_batch_is_large': ({'method': 'zeroinit', 'batch_size': 1024}, ACCURACY, 0.7),
+    'none_fails_with_depth': ({'method': 'none', 'depth': 100}, ACCURACY, 0.3),
+    'depth_100_trains': ({'method': 'fixup', 'depth': 100}, ACCURACY, 0.1),
+    'depth_1000_trains': ({'method': 'zeroinit', 'depth': 1000}, ACCURACY, 0.1),
+    'norms_of_one_example_train_depth_100': ({'method': 'instance_norm', 'depth': 100}, ACCURACY, 0.8),
+    'functions_in_the_place_of_a_norm_train_depth_100': ({'method': 'derf', 'depth': 100}, ACCURACY, 0.8),
+    'networks_without_norm_train_depth_100': ({'method': 'completep', 'depth': 100}, ACCURACY, 0.8),
+    'clipping_alone_does_not_train_depth_100': ({'method': 'none_agc', 'depth': 100}, ACCURACY, 0.8),
+    'clipping_stands_larger_rates': ({'method': 'nf_resnet_agc', 'depth': 16, 'batch_size': 64}, RATE, 2**-3),
+    'norms_of_one_example_do_not_depend_on_the_batch': ({'method': 'group_norm', 'batch_size': 8}, ACCURACY, 0.93),
+    'batch_renorm_helps_small_batches': ({'method': 'batch_renorm', 'batch_size': 8}, ACCURACY, 0.93),
+    'rates_carry_over_depth': ({'method': 'depth_mup', 'depth': 100}, RATE, 2**-2),
     'depth_100_does_not_train_with_none': ({'method': 'none'}, ACCURACY, 0.6),
     'depth_100_trains_otherwise': ({'method': 'fixup'}, ACCURACY, 0.8),
     'batch_norm_stands_the_largest_rates': ({'method': 'zeroinit'}, RATE, 1.0),

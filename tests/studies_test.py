@@ -20,7 +20,9 @@ from zeroinit.system.errors import UserError
 
 RUNS = {'digits': 40, 'rates': 105, 'table1': 630, 'table2': 630, 'table3': 630, 'skipinit_depth': 2025,
         'figure1': 1800, 'figure3': 2475, 'table4': 75, 'table5': 60, 'schedules': 420,
-        'bjorck_figure1': 30, 'santurkar_figure1': 12, 'santurkar_figure2': 9}
+        'bjorck_figure1': 30, 'santurkar_figure1': 12, 'santurkar_figure2': 9, 'successors': 900,
+        'pocket_table1': 84, 'pocket_figure1': 120, 'pocket_depth': 52}
+IN_CPU_HOURS = [name for name in RUNS if name in ('digits', 'successors') or name.startswith('pocket')]
 
 
 def expand(name, **options):
@@ -35,7 +37,7 @@ def test_every_study_says_what_it_is_and_how_much(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [name for name in RUNS if name != 'digits'])
+@pytest.mark.parametrize('name', [name for name in RUNS if name not in IN_CPU_HOURS])
 def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
   _, document = sweeps.named_study(name)
   said = float(re.search(r'([\d.,]+) GPU-hours', document)[1].replace(',', ''))
@@ -46,9 +48,11 @@ def test_the_cost_in_the_docstring_is_what_the_cells_cost(name):
 def test_every_cell_can_be_trained_and_has_a_name_of_its_own(name):
   cells = expand(name)
   assert len({cell.identity for cell in cells}) == len(cells) == RUNS[name]
-  own = lambda cell: name in ('digits', 'rates', 'bjorck_figure1', 'santurkar_figure1', 'santurkar_figure2') or \
+  own = lambda cell: cell.dataset == 'digits' or \
+      name in ('rates', 'bjorck_figure1', 'santurkar_figure1', 'santurkar_figure2') or \
       'drop_by' in cell.overrides  # other papers', or another schedule
-  assert all(cell.protocol == ('own' if own(cell) else 'paper') for cell in cells)
+  like_the_papers = 'shortened' if name.startswith('pocket') else 'paper'
+  assert all(cell.protocol == ('own' if own(cell) else like_the_papers) for cell in cells)
   programs = [cell.program for cell in cells]
   assert sum(a != b for a, b in itertools.pairwise(programs)) + 1 == len(set(programs))  # together
 

@@ -35,7 +35,7 @@ def pocket_figure1():
 
 
 def pocket_depth():
-  """ZI, Table 2, in 156 updates of WRN-d-1: does it train at depth 16, 100 and 1000? 39 runs, 3 CPU-hours."""
+  """ZI, Table 2, in 156 updates of WRN-d-1: does it train at depth 16, 100 and 1000? 52 runs, 4 CPU-hours."""
   for method, log2_rate in (('none', -3), ('ghost_norm', -1), ('zeroinit', -2), ('fixup', -2)):
     for depth, around in ((16, (-2, 0, 2)), (100, (-2, 0, 2)), (1000, (0,))):
       for offset in around:
