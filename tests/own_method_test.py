@@ -420,10 +420,10 @@ def test_on_the_command_line_it_is_one_line(file, tmp_path):
 def walked(tmp_path_factory):
   """A directory in which all commands of the page have been run, shortened, and {module: what they printed}."""
   folder, said = tmp_path_factory.mktemp('own'), {}
-  shutil.copy(EXAMPLES / 'layer_scale.py', folder / 'my_method.py')
+  shutil.copy(EXAMPLES / 'bounded_alpha.py', folder / 'my_method.py')
   shorter = {'zeroinit.main': ['--config.depth=10', '--config.epochs=0.5'],
              'zeroinit.launch.local': ['--set=depth=10', '--set=epochs=0.5', '--set=learning_rate=2^-4', '--slots=2',
-                              '--methods=layer_scale,batch_norm'],
+                              '--methods=bounded_alpha,batch_norm'],
              'zeroinit.probes.variance': []}
   for line in re.findall(r'^zeroinit ((?:.*\\\n)*.*)', PAGE, re.MULTILINE):
     words = line.replace('\\\n', '').split('#')[0]
@@ -436,9 +436,9 @@ def walked(tmp_path_factory):
 
 def test_the_page_shows_the_example():
   shown = re.search(r'```python[^\n]*\n(import flax.*?)```', PAGE, re.DOTALL)[1]
-  assert (EXAMPLES / 'layer_scale.py').read_text().endswith(shown)
-  shown = re.search(r'```python[^\n]*\n(def group_norm.*?)```', PAGE, re.DOTALL)[1]
-  assert shown in (EXAMPLES / 'group_norm.py').read_text()
+  assert (EXAMPLES / 'bounded_alpha.py').read_text().endswith(shown)
+  shown = re.search(r'```python[^\n]*\n(def rms_norm.*?)```', PAGE, re.DOTALL)[1]
+  assert shown in (EXAMPLES / 'rms_norm.py').read_text()
 
 
 @pytest.mark.slow
@@ -448,11 +448,11 @@ def test_every_command_of_the_page_works(walked):
                          'zeroinit.launch.tpu'}
   study = manifest.load_study(folder / 'runs' / 'my_study')
   results = study.results().values()
-  assert sorted(result['method'] for result in results) == ['batch_norm', 'layer_scale']
-  assert '2 workers' in said['zeroinit.launch.local'][0] and 'layer_scale' in said['zeroinit.report'][0]
+  assert sorted(result['method'] for result in results) == ['batch_norm', 'bounded_alpha']
+  assert '2 workers' in said['zeroinit.launch.local'][0] and 'bounded_alpha' in said['zeroinit.report'][0]
   methods = [[record['method'] for record in json.loads(path.read_text())['records']]
              for path in sorted(folder.glob('probes/*/variance.json'))]
-  assert [list(dict.fromkeys(of)) for of in methods] == [['layer_scale', 'batch_norm'], ['layer_scale in my_run']]
+  assert [list(dict.fromkeys(of)) for of in methods] == [['bounded_alpha', 'batch_norm'], ['bounded_alpha in my_run']]
   assert '--workdir=gs://BUCKET/mine' in said['zeroinit.launch.tpu'][0]
 
 
@@ -464,7 +464,29 @@ def test_the_run_of_the_page_is_loaded_as_it_says(walked):
   assert process.returncode == 0 and '(16,)' in process.stdout, process.stderr
 
 
-@pytest.mark.parametrize('name', ['layer_scale', 'group_norm'])
+@pytest.mark.parametrize('a, alpha', [(0.0, 0.0), (100.0, 1.0), (-100.0, -1.0)])
+def test_the_bounded_multiplier_begins_at_zero_and_ends_at_one(a, alpha):
+  mine, x = method(EXAMPLES / 'bounded_alpha.py', alpha='bounded_alpha'), some_images(channels=8)
+  block, twin = (BlockV2(basic(8, 1), of, num_blocks=6) for of in (mine, Method(alpha=0.0)))
+  params = block.init(jax.random.key(0), x, train=False)['params']
+  np.testing.assert_array_equal(params['alpha'], jnp.zeros(8))
+  got = block.apply({'params': params | {'alpha': jnp.full(8, a)}}, x, train=False)
+  np.testing.assert_array_equal(got, twin.apply({'params': params | {'alpha': jnp.float32(alpha)}}, x, train=False))
+
+
+def test_rms_norm_makes_the_mean_square_of_each_position_one():
+  class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return normalize(method(EXAMPLES / 'rms_norm.py', norm='rms_norm'), x, True, name='norm')
+
+  x = 3 * some_images(channels=8) + 1
+  y = Net().apply(Net().init(jax.random.key(0), x), x)
+  np.testing.assert_allclose(jnp.square(y).mean(-1), jnp.ones(x.shape[:-1]), rtol=1e-4)
+  np.testing.assert_allclose(y / y[..., :1], x / x[..., :1], rtol=1e-4)  # no mean is taken off
+
+
+@pytest.mark.parametrize('name', ['bounded_alpha', 'rms_norm'])
 def test_the_examples_can_be_trained(name):
   config = config_files.load_config(str(EXAMPLES / f'{name}.py'), {})
   check(config)
