@@ -6,7 +6,7 @@ import re
 import time
 
 from zeroinit.report import page
-from zeroinit.report.published import PUBLISHED_SEEDS, departs
+from zeroinit.report.published import PUBLISHED_SEEDS, departs, in_the_place_of
 from zeroinit.runs import ending
 from zeroinit.runs.progress import duration
 from zeroinit.training.optimizer import about_rates
@@ -38,6 +38,10 @@ def departures(gathered):
   others += sorted({cell.network for cell in cells if departs(study, cell, 'network')})
   if others:
     phrases.append(f'on {" and ".join(others)}')
+  narrower = [f'{network} for {in_the_place_of(study, network)}' for network in dict.fromkeys(
+      cell.network for cell in cells) if in_the_place_of(study, network) != network]
+  if narrower:
+    phrases.append(' and '.join(narrower))
   in_the_paper, here = PUBLISHED_SEEDS.get(study), runs_per_rate(gathered.groups)[0]
   if in_the_paper and here < in_the_paper:
     phrases.append(f'{here} seed{"" if here == 1 else "s"} of {in_the_paper}')

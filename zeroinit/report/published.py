@@ -21,7 +21,7 @@ OURS = {
     'skipinit_biases': ('zeroinit_no_dropout', True),
     'batch_norm_last_layer_only': ('batch_norm_last', True),
 }
-OVER_THE_WHOLE_BATCH = ('figure3', 'bjorck_figure1')  # where batch norm is not over ghost batches
+OVER_THE_WHOLE_BATCH = ('figure3', 'bjorck_figure1', 'pocket_figure1')  # where batch norm is not over ghost batches
 
 # Study -> (paper, table, decimals of a printed accuracy), the first that has a setting counts. Figures have no numbers,
 # but Table 1 stands for their runs at batch size 64.
@@ -35,7 +35,12 @@ SOURCES = {
     'bjorck_figure1': ((BJ, 'text (section 4)', 1),),
     'table4': ((ZI, 'Table 4', 2), (SK, 'ImageNet batch-size table', 1)),
     'table5': ((ZI, 'Table 5', 2),),
+    'pocket_table1': ((ZI, 'Table 1', 1),),
+    'pocket_figure1': ((ZI, 'Table 1', 1),),
+    'pocket_depth': ((ZI, 'Table 2', 1),),
 }
+# The width of the paper's network, where a study has a narrower one in its place.
+WIDTHS = {'pocket_table1': 4, 'pocket_figure1': 4, 'pocket_depth': 2}
 PUBLISHED_SEEDS = dict.fromkeys(('table1', 'table2', 'table3', 'skipinit_depth', 'figure1', 'figure3', 'schedules'), 15)
 _METRICS = {'val_top1_accuracy': 'test_accuracy', 'val_top5_accuracy': 'test_top5_accuracy'}  # those named otherwise
 
@@ -83,6 +88,11 @@ def departs(study, cell, field):
   return field in cell.overrides and cell.overrides[field] not in sweeps.defined_on(study).get(field, ())
 
 
+def in_the_place_of(study, network):
+  """The title of the paper's network for which one of a study stands: 'WRN-16-4' for 'WRN-16-1'."""
+  return f'{network.rpartition("-")[0]}-{WIDTHS[study]}' if study in WIDTHS else network
+
+
 def records(paper, table):
   """Everything that paper_results.json has of a table or figure of a paper, as dicts."""
   return [record for record in _records() if record['paper'].startswith(paper) and record['table'] == table]
@@ -96,7 +106,7 @@ def _belongs(study, record, group, metric):
   return (_METRICS.get(record['metric'], record['metric']) == metric
           and (method, l2) == (group.row, group.l2)
           and record['dataset'] == fields['dataset']
-          and record['network'] == fields['network'].lower()
+          and record['network'] == in_the_place_of(study, fields['network']).lower()
           and record['batch_size'] in (None, fields['batch_size']))
 
 

@@ -25,7 +25,7 @@ from zeroinit.report.findings.judging import complete_settings, judge
 from zeroinit.report.published import PUBLISHED_SEEDS, departs
 
 PARTS = (digits, rates, table1, depth, batch_size, schedules, imagenet, bjorck, santurkar, pocket, successors)
-SEVERAL_SEEDS = {*PUBLISHED_SEEDS, 'pocket_table1', 'pocket_figure1', 'successors'}
+SEVERAL_SEEDS = {*PUBLISHED_SEEDS, 'pocket_table1', 'pocket_figure1'}
 CLAIMS = {study: claims for part in PARTS for study, claims in part.CLAIMS.items()}
 
 
