@@ -327,16 +327,17 @@ def test_methods_stand_in_the_order_of_their_accuracy_over_the_settings(tmp_path
     return (at, 0.2) if cell.learning_rate <= 1 else None
 
   study = make_study(tmp_path, 'digits', outcome)
-  table = ranking.table(groups.gather(study))
+  table = ranking.table(ranking.ranked(groups.gather(study)))
   assert table.columns == ('method', 'depth 16', 'depth 100', 'mean')
   assert table.rows == (
       ('batch_norm', '97.00 (2^0)', '97.00 (2^0)', '97.00'), ('fixup', '96.00 (2^0)', '96.00 (2^0)', '96.00'),
       ('zeroinit', '95.00 (2^0)', '95.00 (2^0)', '95.00'), ('none', '99.00 (2^0)', 'does not train', '54.50'))
   assert 'In order' in (write_report(tmp_path), (tmp_path / 'report.md').read_text())[1]
+  assert PIL.Image.open(tmp_path / 'report_order.png').width > 500
 
 
 def test_one_setting_has_no_order_of_its_own(tmp_path):
-  assert ranking.table(groups.gather(make_study(tmp_path, outcome=lambda cell: (0.9, 0.2)))) is None
+  assert ranking.ranked(groups.gather(make_study(tmp_path, outcome=lambda cell: (0.9, 0.2)))) is None
 
 
 # The claims.
@@ -647,7 +648,7 @@ def test_html_is_well_formed_and_needs_nothing_else(tmp_path):
   text = (tmp_path / 'report.html').read_text()
   read = Page(text)
   images = read.all('img')
-  assert len(images) == 3
+  assert len(images) == 4
   assert all(image['src'].startswith('data:image/png;base64,') and image['alt'] for image in images)
   assert not {tag for tag, _ in read.tags} & {'link', 'iframe'} and len(read.all('script')) == 1
   assert {'href', 'src'} & {name for _, attributes in read.tags for name in attributes} == {'src'}

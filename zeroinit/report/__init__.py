@@ -93,12 +93,14 @@ def _write(gathered, live):
   title = header.title(gathered)
   results = tables.results(gathered)
   claims = findings.table(study.name, gathered.groups)
-  ordered = ranking.table(gathered)
-  images = figures.draw(gathered) + curves.draw(gathered)
+  order = ranking.ranked(gathered)
+  images = [ranking.draw(gathered, order)] if order else []
+  if order is None or len(order.groups) <= ranking.MANY:
+    images += figures.draw(gathered) + curves.draw(gathered)
   blocks = [
       page.Paragraph(header.what_was_run(gathered)),
       *([page.Heading('What must come out'), claims] if claims else []),
-      *([page.Heading('In order'), ordered] if ordered else []),
+      *([page.Heading('In order'), ranking.table(order)] if order else []),
       page.Heading('Results'), *results,
       page.Heading('How it was chosen'), page.Paragraph(tables.how(gathered)),
       page.Heading('What the columns mean'), tables.meanings(results),

@@ -376,7 +376,10 @@ def finish(figure, title, marks, columns):
   letters = int(12 * figure.get_figwidth())  # of this size that fit on a line
   longest = max((len(mark.get('label', '')) for mark in marks), default=0)
   columns = max(1, min(columns, letters // (longest + 3)))  # with its line, a little more than that
-  figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
+  further = max(0, -(-len(marks) // columns) - 4)  # rows of the legend for which no room was thought of
+  figure.set_figheight(figure.get_figheight() + 0.2 * further)
+  if marks:
+    figure.legend(handles=[Line2D([], [], **mark) for mark in marks], loc='outside lower center', ncols=columns)
   figure.suptitle(textwrap.fill(title, letters), fontsize=9, color='#404040')
 
 
@@ -384,7 +387,8 @@ def image_of(gathered, figure, lines, file, text):
   """The page.Image of a figure, with its legend, and the study's name and departures above it."""
   says = header.departures(gathered)
   title = gathered.study.name + (f' ({"; ".join(says)})' if says else '')
-  finish(figure, title, [look for _, look in lines.values()], min(len(lines), 4 if figure.get_figwidth() > 7 else 3))
+  columns = max(1, min(len(lines), 4 if figure.get_figwidth() > 7 else 3))
+  finish(figure, title, [look for _, look in lines.values()], columns)
   png = io.BytesIO()
   figure.savefig(png, format='png')
   return page.Image(file, text, png.getvalue(), tuple(_values(figure)))
