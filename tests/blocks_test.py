@@ -11,7 +11,15 @@ from random_variables import random_variables
 from rows import few
 
 from zeroinit.methods import METHODS, Method
-from zeroinit.networks.blocks import BlockV1, BlockV1OptionA, BlockV2, Stage, basic, bottleneck
+from zeroinit.networks.blocks import (
+  BlockV1,
+  BlockV1OptionA,
+  BlockV2,
+  Stage,
+  basic,
+  bottleneck,
+  expected_variances,
+)
 from zeroinit.networks.layers import ConvSpec
 
 SILENT = ('multiplier', 'zeroinit', 'zeroinit_no_dropout', 'zeroinit_scalar_bias', 'fixup', 'fixup_dropout',
@@ -170,6 +178,15 @@ def test_scan_is_a_loop_over_blocks(kind, layout, name):
 
   for got, want in zip(jax.tree.leaves(with_gradient(scanned)), jax.tree.leaves(with_gradient(looped)), strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * float(jnp.abs(want).max()))
+
+
+def test_the_expected_variance_begins_again_where_the_shortcut_is_projected():
+  stages = [(basic(16, 1),) * 2, (basic(32, 2), basic(32, 1)), (basic(64, 2), basic(64, 1))]
+  found = lambda **fields: np.array(expected_variances(dataclasses.replace(METHODS['nf_resnet'], **fields), stages, 16))
+  np.testing.assert_allclose(found(), [(1, 1.04), (1.08, 1.04), (1.08, 1.04)])
+  np.testing.assert_allclose(found(merge_scale=0.5), [(1, 0.26), (0.075, 0.26), (0.075, 0.26)])
+  np.testing.assert_allclose(found(branch_scale='inverse_sqrt_d')[0], (1, 7 / 6))
+  assert expected_variances(METHODS['zeroinit'], stages, 16) == [None] * 3
 
 
 @pytest.mark.slow

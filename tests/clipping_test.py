@@ -60,6 +60,14 @@ def test_every_unit_is_clipped_as_the_paper_says_also_in_a_scan(trees):
   assert changed > 10
 
 
+def test_parameters_of_any_shape_and_name_are_clipped():
+  """As a network of one's own may have them."""
+  params = {'stage_scale': jnp.ones(()), 'stages': {'rest': jnp.ones((2, 3, 1, 1, 1, 4))}}
+  got = clipped(jax.tree.map(lambda leaf: 10 * leaf, params), params, CLIP)
+  np.testing.assert_allclose(got['stage_scale'], CLIP)
+  np.testing.assert_allclose(got['stages']['rest'], CLIP, rtol=1e-5)
+
+
 def test_what_is_zero_can_move(trees):
   """By 1e-3 of the clip: a multiplier at zero begins slowly."""
   alpha = clipped(*trees, CLIP)['stage2']['rest']['alpha']

@@ -34,7 +34,8 @@ def test_unknown_row_lists_the_rows():
     ('alpha', float('nan')), ('alpha', True), ('merge_scale', 0.0), ('scalar_rate', -1.0),
     ('last_norm_only', True), ('noisy_norm', True), ('groups', 0), ('activation', 'gelu'), ('activation', 'none'),
     ('kernels', 'weight_norm'), ('kernels', 'standardized'), ('alpha_per_channel', True), ('branch_scale', 'half'),
-    ('branch_scale', 0.0), ('branch_scale', None), ('clip', -1.0), ('clip', float('inf')),
+    ('branch_scale', 0.0), ('branch_scale', None), ('clip', -1.0), ('clip', 'a'), ('groups', 2.5),
+    ('groups', True), ('kernels', None), ('norm', None), ('divide_by_std', 'yes'), ('clip', float('inf')),
 ])
 def test_value_out_of_range_names_the_field(field, value):
   with pytest.raises(UserError, match=field):

@@ -194,7 +194,7 @@ def _compare(net, twin_network, image_size):
 
   def loss(params):
     # With a batch norm in training, else not, because of dropout, whose mask the twin cannot draw.
-    train = net.method.has_batch_statistics
+    train = net.method.has_batch_norm
     logits, _ = net.apply(variables | {'params': params}, images, train=train, mutable=['batch_stats'])
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
 

@@ -81,7 +81,7 @@ def test_post_activation_blocks_have_no_law():
                                     and method.kernels != 'standardized'), NF])
 def test_a_formula_is_what_is_drawn(name):
   """The text beside the line, evaluated, is the line."""
-  net = toy('relu', name, 12, layers=2)
+  net = toy('conv', name, 12, layers=2)
   text = laws.formula(net).strip('$').replace(r'\alpha', 'a').replace('^', '**')
   text = text.replace(r' \ell', ' * l').replace(r'\ell', 'l')
   alpha = {'skipinit_alpha_inverse_sqrt_d': 12**-0.5, 'depth_mup': 12**-0.5, 'completep': 1 / 12, NF: 0.2}.get(
@@ -138,6 +138,13 @@ def test_in_a_wide_resnet_padding_takes_a_little_from_the_law():
   assert 1.75 < growth < 2
   for stage in (zero[0:3], zero[3:6], zero[6:9]):
     assert len({record['output_second_moment'] for record in stage}) == 1
+
+
+@pytest.mark.parametrize('name, kind, channels, there', [
+    ('instance_norm', 'relu', 64, False), ('instance_norm', 'conv', 64, True), ('group_norm', 'relu', 32, False),
+    ('group_norm', 'relu', 64, True), ('derf', 'conv', 64, False), ('layer_norm', 'linear', 16, True)])
+def test_there_is_a_law_where_a_norm_leaves_something(name, kind, channels, there):
+  assert bool(laws.expected(toy(kind, name, 3, channels), 1.0)) == there
 
 
 def test_fixups_second_rule_needs_two_layers():

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rows import UNLIKE, few
 
@@ -13,6 +14,7 @@ from zeroinit.data import digits
 from zeroinit.methods import METHODS, OVER_THE_BATCH
 from zeroinit.training import resident, step
 from zeroinit.training.batches import draw, standardize
+from zeroinit.training.clipping import clipped
 from zeroinit.training.config import base_config
 from zeroinit.training.optimizer import Plateau, plateau_factor, sgd
 from zeroinit.training.recipe import make_recipe
@@ -77,6 +79,23 @@ def test_micro_batches_are_one_batch(method):
   assert_close(parts.params, state.params, rtol=1e-5)
   assert_close(parts.batch_stats, state.batch_stats, rtol=1e-5)
   assert_close(parts.sums, state.sums, rtol=1e-5)
+
+
+def test_a_step_clips_the_gradient_of_the_loss_and_not_that_of_l2():
+  config = config_of('none_agc', momentum=0.0, weight_decay=0.1, learning_rate=0.5)
+  recipe, state = start(config)
+  batch = jax.tree.map(lambda x: x[None], draw(jnp.array(TRAIN[0]), jnp.array(TRAIN[1]), jnp.arange(32), 0, 0, 'none',
+                                               False))
+  apply = jax.jit(step.train_step, static_argnums=0)
+  without_l2 = dataclasses.replace(recipe, weight_decay=0.0)
+  plain = dataclasses.replace(without_l2, net=recipe.net.clone(method=METHODS['none']))
+  gradient = jax.tree.map(lambda w, after: (w - after) / 0.5, state.params, apply(plain, state, batch).params)
+  want = clipped(gradient, state.params, 0.01)
+  assert float(optax.tree.norm(want)) < 0.5 * float(optax.tree.norm(gradient))
+  decayed = lambda path, w: 0.1 * w if path[-1].key == 'kernel' else 0 * w
+  want = jax.tree.map(lambda w, g, l2: w - 0.5 * (g + l2), state.params, want,
+                      jax.tree_util.tree_map_with_path(decayed, state.params))
+  assert_close(apply(recipe, state, batch).params, want, rtol=1e-4)
 
 
 @pytest.mark.slow

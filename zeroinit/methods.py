@@ -23,6 +23,7 @@ FUNCTIONS = ('norm', 'alpha')  # fields that may name a function of one's own
 OVER_THE_BATCH = ('batch', 'batch_renorm')
 BY_EXAMPLE = ('none', 'group', 'layer', 'instance', 'filter_response', 'evonorm_s0', 'dynamic_tanh', 'derf')
 NORMS = (*OVER_THE_BATCH, 'ghost', *BY_EXAMPLE)
+KINDS = {bool: bool, int: int, float: (int, float), str: str}  # of fields of that type, what a value can be
 # Of these fields, the values.
 CHOICES = {
     'norm': NORMS,
@@ -78,6 +79,11 @@ class Method:
     for field in FUNCTIONS:  # where a row is written, a function may stand for its name
       if callable(getattr(self, field)):
         object.__setattr__(self, field, named(field, getattr(self, field)))
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.type in KINDS and (not isinstance(value, KINDS[field.type])
+                                  or isinstance(value, bool) != (field.type is bool)):
+        raise UserError(f'method.{field.name} is {value!r}; it must be of the type {field.type.__name__}')
     for field, values in CHOICES.items():
       value = getattr(self, field)
       if value not in values and not (field == 'norm' and reference(value)):
@@ -133,8 +139,8 @@ class Method:
     return {field: names for field, names in found.items() if names}
 
   @property
-  def has_batch_statistics(self):
-    """Whether a norm here is batch normalization, of the whole batch or of parts."""
+  def has_batch_norm(self):
+    """Whether a norm here is batch normalization, of the whole batch or of ghosts."""
     return self.norm in ('batch', 'ghost')
 
   def examples_together(self, batch):

@@ -46,7 +46,8 @@ def expected_variances(method, stages, channels):
   """Of the input of every block at initialization, by arXiv:2101.08692, section 3: a tuple of floats for every stage.
 
   It is 1 at the start and where a projection replaces the shortcut, and the branch of each block adds its multiplier
-  squared; the trained multiplier is not counted. None for every stage where the method does not divide by its root.
+  squared; the trained multiplier is not counted, the scale of the sum is. None for every stage where the method does
+  not divide by its root.
 
   Args:
     method: of all blocks.
@@ -61,7 +62,7 @@ def expected_variances(method, stages, channels):
     inputs = []
     for convs in stage:
       inputs.append(variance)
-      variance = added + (1.0 if projection(convs, channels) else variance)
+      variance = method.merge_scale**2 * (added + (1.0 if projection(convs, channels) else variance))
       channels = convs[-1].features
     found.append(tuple(inputs))
   return found

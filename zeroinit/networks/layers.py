@@ -1,7 +1,8 @@
 """What each field of a `Method` does, but for norms, which have their own file: kernels, activations, biases, dropout.
 
 Parameters are named by role: `kernel`, `gain` and `bias` of a convolution or the classifier, `scale` and `bias` under a
-module whose name ends in `norm`, and the scalars, `alpha` and five biases. `optimizer.py` chooses them by these names.
+module whose name ends in `norm`, `threshold` of an activation, and the scalars, `alpha` and five biases. `optimizer.py`
+chooses them by these names.
 """
 
 import dataclasses
@@ -127,7 +128,8 @@ class Conv(nn.Conv):
 
   Weight standardization (Qiao et al., arXiv:1903.10520; as in BiT, arXiv:1912.11370): for each output channel
   (w - mean) / sqrt(var + 1e-10). Scaled (Brock et al., arXiv:2101.08692, equation 3), so that it keeps the variance of
-  its input: gain * (w - mean) / sqrt(max(var * fan_in, 1e-4)), with a trained gain that starts at 1.
+  its input: gain * (w - mean) / sqrt(max(var * fan_in, 1e-4)), with a trained gain that starts at 1. So what is applied
+  to given parameters is not linear in `kernel`.
   """
 
   kernels: str = 'plain'

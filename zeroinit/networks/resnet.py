@@ -96,7 +96,7 @@ class ResNet(nn.Module, kw_only=True):
     Args:
       images: float32 [batch, height, width, channels], standardized.
       train: whether to use batch statistics and dropout; then 'batch_stats' must be mutable where the method has a
-        norm, and rngs={'dropout': key} given where it has dropout or noise.
+        norm over the batch, and rngs={'dropout': key} given where it has dropout or noise.
       example: int32 [batch], which example each image is; dropout masks depend on it. Default: the place in the batch.
 
     Returns:

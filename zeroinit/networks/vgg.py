@@ -40,12 +40,13 @@ class VGG(nn.Module):
 
   def __post_init__(self):
     check_inits(self)
-    apart = ('norm', 'ghost_size', 'groups', 'noisy_norm', 'activation', 'kernels', 'biases', 'dropout', 'scalar_rate',
-             'clip', 'code')  # from residual branches
-    plain = Method(**{field: getattr(self.method, field) for field in apart})
+    not_of_branches = ('norm', 'ghost_size', 'groups', 'noisy_norm', 'activation', 'kernels', 'biases', 'dropout',
+                       'scalar_rate', 'clip', 'code')
+    plain = Method(**{field: getattr(self.method, field) for field in not_of_branches})
     if plain != self.method or self.method.biases == 'scalar':
       raise UserError('a VGG has no residual branches, so of the rows of METHODS it takes those that are about norms, '
-                      'kernels, biases per channel and dropout only, such as biases (the standard VGG) and batch_norm')
+                      'kernels, activations, biases per channel, dropout and clipping only, such as biases (the '
+                      'standard VGG) and batch_norm')
     super().__post_init__()
 
   @property

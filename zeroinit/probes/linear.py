@@ -41,7 +41,8 @@ class DeepLinear(nn.Module):
   kernel_init = 'lecun'  # keeps the second moment
 
   def __post_init__(self):
-    if self.method != Method(norm=self.method.norm, ghost_size=self.method.ghost_size):
+    linear = self.method.norm == 'none' or self.method.has_batch_norm
+    if not linear or self.method != Method(norm=self.method.norm, ghost_size=self.method.ghost_size):
       raise UserError('--network=deep_linear has neither residual branches nor biases, so of the rows of METHODS it '
                       'takes those that are about norms only: none, batch_norm and ghost_norm')
     super().__post_init__()

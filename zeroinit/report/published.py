@@ -5,7 +5,7 @@ import functools
 import importlib.resources
 import json
 
-from zeroinit.studies import sweeps
+from zeroinit.studies import named, sweeps
 
 ZI, SK, FX, BJ = 'Anonymous 2019', 'De & Smith 2020', 'Zhang', 'Bjorck'  # how the names of the papers begin in the file
 SHORT = {ZI: 'ZI', SK: 'SK', FX: 'FX', BJ: 'BJ'}
@@ -84,7 +84,12 @@ def published(study, group, metric):
 
 
 def departs(study, cell, field):
-  """Whether a cell has another 'dataset' or 'network', by a flag, than its study has by itself."""
+  """Whether a cell has another 'dataset' or 'network', by a flag, than its study has by itself.
+
+  Of a study of one's own only what is one's own counts.
+  """
+  if study not in named.names():
+    return ':' in str(cell.overrides.get(field, ''))
   return field in cell.overrides and cell.overrides[field] not in sweeps.defined_on(study).get(field, ())
 
 

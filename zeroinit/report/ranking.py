@@ -38,7 +38,7 @@ def ranked(gathered):
   places = list(dict.fromkeys(map(place, gathered.groups)))
   methods = {}
   for group in gathered.groups:
-    if group.choices:
+    if group.complete and group.choices:
       methods.setdefault(group.method, {})[place(group)] = group
   whole = {method: [groups[of] for of in places] for method, groups in methods.items() if len(groups) == len(places)}
   if len(places) < 2 or len(whole) < 3:

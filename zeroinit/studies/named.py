@@ -42,8 +42,8 @@ def digits():
 def successors():
   """What has replaced batch norm since: which rows train depth 100, need a large batch, stand large rates? 900 runs.
 
-  On the digits, 20 minutes on two CPU cores; --seeds=1 takes 9. Depth 16 and 100 at batch 64, and depth 16 at batch 8,
-  where the rates are an eighth.
+  On the digits, half an hour on two CPU cores; --seeds=1 takes 12 minutes. Depth 16 and 100 at batch 64, and depth 16
+  at batch 8, where the rates are an eighth.
   """
   for method in ('none', 'batch_norm', 'zeroinit', 'fixup', *SUCCESSORS):
     for depth, batch_size in ((16, 64), (100, 64), (16, 8)):

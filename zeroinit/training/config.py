@@ -212,8 +212,8 @@ def check(config):
   batch, parts = config.batch_size, config.micro_batches
   need(batch % parts == 0, f'micro_batches is {parts}, which does not divide batch_size {batch}')
   need(method.norm not in methods.OVER_THE_BATCH or parts == 1,
-       f'batch norm takes its statistics over the whole batch, which micro_batches={parts} never has in one piece; '
-       'use micro_batches=1, or ghost_norm with a ghost_size that divides the micro-batch')
+       f'a norm like {method.norm!r} takes its statistics over the whole batch, which micro_batches={parts} never has '
+       'in one piece; use micro_batches=1, or ghost_norm with a ghost_size that divides the micro-batch')
   ghost = min(method.ghost_size, batch)
   need(method.norm != 'ghost' or (batch // parts) % ghost == 0,
        f'method.ghost_size is {method.ghost_size}, which does not divide '

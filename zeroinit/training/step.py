@@ -30,7 +30,7 @@ class State:
 
   Attributes:
     step: int32, updates done so far.
-    params, batch_stats: variables of the network; batch_stats is {} without a norm.
+    params, batch_stats: variables of the network; batch_stats is {} without a norm over the batch.
     momentum: state of the optimizer.
     learning_rate: float32, before the schedule's factor.
     seed: uint32.

@@ -208,8 +208,8 @@ def _add_and_leave(call, args, kwargs, context):
 
 
 def _need_norm(label, method):
-  if not method.has_batch_statistics:
-    raise UserError(f'{label} has no norm to look at that is over a batch: choose another, such as batch_norm')
+  if not method.has_batch_norm:
+    raise UserError(f'{label} has no batch or ghost norm to look at: choose another method, such as batch_norm')
 
 
 def define():

@@ -25,6 +25,7 @@ from zeroinit.probes import command, layers, snapshots, texts, writing
 from zeroinit.probes.channels import figure
 from zeroinit.report import page, published
 from zeroinit.system import compiling
+from zeroinit.system.errors import UserError
 from zeroinit.training.recipe import image_shape
 
 FLAGS = flags.FLAGS
@@ -186,6 +187,10 @@ def define():
 def main(argv):
   del argv
   who, updates = command.subjects(for_gradients=True), command.updates()
+  for subject in who:
+    if subject.config.method.kernels != 'plain':
+      raise UserError(f'{subject.label} uses its kernels {subject.config.method.kernels}, so that their gradient is no '
+                      'sum over examples and positions: choose a method with plain kernels')
   prepared = [snapshots.prepared(subject, updates) for subject in who]
   chosen = [_chosen(net, image_shape(subject.config)) for subject, (net, _) in zip(who, prepared, strict=True)]
   records, notes = [], []

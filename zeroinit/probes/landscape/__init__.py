@@ -166,6 +166,8 @@ def main(argv):
         along = [writing.mean(points) for points in zip(*[one.pop('along') for one in drawn], strict=True)]
         records.append(subject.made(net, updates=done) | writing.mean(drawn) | {'along': along})
         notes += _notes(records[-1])
+      if net.method.clip:
+        notes.append(f'{subject.label}: steps are along the gradient, which training would clip.')
       notes += command.divergence_notes(subject, found, updates)
   command.need_records(records, notes)
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]

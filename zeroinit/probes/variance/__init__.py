@@ -109,7 +109,7 @@ def measure(net, variables, images):
       record['ratio'] = float(np.divide(branch, skip))
       record['share'] = float(np.divide(net.method.merge_scale**2 * branch, total))
     records.append(record)
-  if net.method.inner.has_batch_statistics:
+  if net.method.inner.has_batch_norm:
     for name, statistics in (('norm', left), ('running', jax.device_get(variables['batch_stats']))):
       for record, (_, block) in zip(records, _by_block(statistics), strict=True):
         norm = block['norm1'] if 'norm1' in block else block['relu1']['norm']
@@ -202,7 +202,7 @@ def main(argv):
   configs, nets = [subject.config for subject in who], [net for net, _ in prepared]
   normless = [subject.label for subject, net in zip(who, nets, strict=True) if net.method.inner.norm == 'none']
   others = [subject.label for subject, net in zip(who, nets, strict=True)
-            if not net.method.inner.has_batch_statistics and subject.label not in normless]
+            if not net.method.inner.has_batch_norm and subject.label not in normless]
   if others:
     notes.insert(0, f'No batch or ghost norm, so no statistics of norms in the records: {", ".join(others)}.')
   if normless:

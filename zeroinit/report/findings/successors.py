@@ -1,12 +1,12 @@
 """The successors of batch norm: what their papers promise of depth, of batch size and of rates, on a small task."""
 
-from zeroinit.report.findings.judging import best, choice, every, listed, margin, points
+from zeroinit.report.findings.judging import best, choice, every, listed, points
 from zeroinit.report.groups import ACCURACY
 from zeroinit.report.tables import rate
 
 BY_EXAMPLE = ('group_norm', 'layer_norm', 'instance_norm', 'group_norm_ws', 'filter_response_norm', 'evonorm_s0')
 POINTWISE = ('dynamic_tanh', 'derf')
-WITHOUT_NORM = ('nf_resnet', 'nf_resnet_agc', 'layer_scale', 'depth_mup', 'completep')
+WITHOUT_NORM = ('nf_resnet', 'layer_scale', 'depth_mup', 'completep')
 
 
 def norms_of_one_example_train_depth_100(settings):
@@ -49,12 +49,6 @@ def norms_of_one_example_do_not_depend_on_the_batch(settings):
           ', '.join(f'{method} loses {of:.2f}' for method, of in lost.items()))
 
 
-def batch_renorm_helps_small_batches(settings):
-  """At batch 8 batch renormalization is not below batch norm by more than 1 point."""
-  return margin(settings, ('batch_renorm', 'batch_norm'), lambda renorm, norm: renorm >= norm - 1, depth=16,
-                batch_size=8)
-
-
 def rates_carry_over_depth(settings):
   """With a branch scale of 1/sqrt(d) the best rate for accuracy is the same at depth 16 and 100."""
   rates = [best(settings, ACCURACY, 'depth_mup', depth=depth, batch_size=64).learning_rate for depth in (16, 100)]
@@ -79,5 +73,5 @@ CLAIMS = {
     'successors': (norms_of_one_example_train_depth_100, functions_in_the_place_of_a_norm_train_depth_100,
                    networks_without_norm_train_depth_100, clipping_alone_does_not_train_depth_100,
                    clipping_stands_larger_rates, norms_of_one_example_do_not_depend_on_the_batch,
-                   batch_renorm_helps_small_batches, rates_carry_over_depth),
+                   rates_carry_over_depth),
 }
