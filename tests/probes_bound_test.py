@@ -258,6 +258,6 @@ def test_the_command(tmp_path):
 @pytest.mark.slow
 def test_mistakes(tmp_path):
   assert_mistakes('bound', '--config=configs/digits.py:ghost_norm', workdir=tmp_path / 'made', mistakes={
-      '--methods=batch_norm,zeroinit': 'zeroinit has no norm to look at',
+      '--methods=batch_norm,zeroinit': 'zeroinit has no batch or ghost norm to look at',
       '--updates=9999': 'is more than the',
       '--batch_size=100': 'does not divide batch_size 100'})

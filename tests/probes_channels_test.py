@@ -298,4 +298,5 @@ def test_mistakes(tmp_path):
       '--histogram=15': '--histogram=15 does not exist',
       '--heat_map=40': '--heat_map=40 does not exist',
       '--layers=stem': '--layers=stem: write positive numbers',
+      '--methods=none,nf_resnet': 'nf_resnet uses its kernels scaled',
       '--updates=-1': '--updates=-1: write numbers'})
