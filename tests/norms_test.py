@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
-from zeroinit.methods import BY_EXAMPLE, METHODS, Method
+from zeroinit.methods import METHODS, Method
 from zeroinit.networks.batch_norm import BatchRenorm, GhostNorm
 from zeroinit.networks.norms import normalize
+from zeroinit.ranges import BY_EXAMPLE
 from zeroinit.training.optimizer import SCALARS
 
 

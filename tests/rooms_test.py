@@ -6,8 +6,8 @@ import command
 import pytest
 
 # See docs/design.md for what belongs into each.
-ORDER = ('system', 'methods', 'own', 'networks', 'data', 'training', 'runs', 'command_line', 'studies', 'report',
-         'probes', 'launch', 'main', '__main__')
+ORDER = ('system', 'ranges', 'methods', 'own', 'networks', 'data', 'training', 'runs', 'command_line', 'studies',
+         'report', 'probes', 'launch', 'main', '__main__')
 PACKAGE = command.ROOT / 'zeroinit'
 
 

@@ -11,7 +11,8 @@ import pytest
 from rows import UNLIKE, few
 
 from zeroinit.data import digits
-from zeroinit.methods import METHODS, OVER_THE_BATCH
+from zeroinit.methods import METHODS
+from zeroinit.ranges import OVER_THE_BATCH
 from zeroinit.training import resident, step
 from zeroinit.training.batches import draw, standardize
 from zeroinit.training.clipping import clipped

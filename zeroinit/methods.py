@@ -12,25 +12,11 @@ al. (arXiv:1806.02375), SA Santurkar et al. (arXiv:1805.11604), NF Brock et al. 
 import dataclasses
 import math
 
+from zeroinit.ranges import BY_EXAMPLE, INVERSE_D, INVERSE_SQRT_D, NUMBERS, check
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.system.references import named, reference, short
 
-# Multipliers of a branch: 1/sqrt(d) and 1/d, d the number of residual blocks (not layers).
-INVERSE_SQRT_D, INVERSE_D = 'inverse_sqrt_d', 'inverse_d'
 FUNCTIONS = ('norm', 'alpha')  # fields that may name a function of one's own
-
-# Values of `norm`, by the examples over which its statistics are.
-OVER_THE_BATCH = ('batch', 'batch_renorm')
-BY_EXAMPLE = ('none', 'group', 'layer', 'instance', 'filter_response', 'evonorm_s0', 'dynamic_tanh', 'derf')
-NORMS = (*OVER_THE_BATCH, 'ghost', *BY_EXAMPLE)
-KINDS = {bool: bool, int: int, float: (int, float), str: str}  # of fields of that type, what a value can be
-# Of these fields, the values.
-CHOICES = {
-    'norm': NORMS,
-    'activation': ('relu', 'scaled_relu', 'thresholded', 'none'),
-    'kernels': ('plain', 'standardized', 'scaled'),
-    'biases': ('none', 'channel', 'scalar'),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +28,8 @@ class Method:
   """
 
   # Before a convolution: norm and activation, in a V1 network after it.
-  # One of NORMS, see `networks/norms.py`; or a function of one's own, f(module, x, train), as 'FILE.py:FUNCTION'.
+  # One of `ranges.NORMS`, see `networks/norms.py`; or a function of one's own, f(module, x, train), as
+  # 'FILE.py:FUNCTION'.
   norm: str = 'none'
   ghost_size: int = 64  # examples per ghost batch, whatever the device count; only norm='ghost' looks at it
   groups: int = 32  # of channels, or the largest common divisor with these; for norm='group' and 'evonorm_s0'
@@ -79,58 +66,10 @@ class Method:
     for field in FUNCTIONS:  # where a row is written, a function may stand for its name
       if callable(getattr(self, field)):
         object.__setattr__(self, field, named(field, getattr(self, field)))
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type in KINDS and (not isinstance(value, KINDS[field.type])
-                                  or isinstance(value, bool) != (field.type is bool)):
-        raise UserError(f'method.{field.name} is {value!r}; it must be of the type {field.type.__name__}')
-    for field, values in CHOICES.items():
-      value = getattr(self, field)
-      if value not in values and not (field == 'norm' and reference(value)):
-        raise UserError(f'method.{field} is {value!r}; it must be one of: {", ".join(values)}'
-                        + (', or FILE.py:FUNCTION' if field == 'norm' else '') + suggestion(value, values))
-    if self.norm == 'none' and self.last_norm_only:
-      raise UserError("method.last_norm_only says where the norm is, and method.norm is 'none': choose a norm")
-    if self.norm != 'batch' and self.noisy_norm:
-      raise UserError("method.noisy_norm is for method.norm='batch', since its noise is drawn for a whole batch; "
-                      f'method.norm is {self.norm!r}')
-    for field in ('ghost_size', 'groups'):
-      if getattr(self, field) < 1:
-        raise UserError(f'method.{field} is {getattr(self, field)}; it must be at least 1')
-    if (self.norm == 'evonorm_s0') != (self.activation == 'none'):
-      raise UserError(f"method.norm is {self.norm!r} and method.activation {self.activation!r}: 'evonorm_s0' is norm "
-                      "and activation in one, so it goes with activation='none', and nothing else does")
-    if self.norm == 'evonorm_s0' and self.last_norm_only:
-      raise UserError("method.norm='evonorm_s0' is also the activation, so method.last_norm_only would leave a linear "
-                      'network: leave it off')
-    if self.kernels != 'plain' and (self.zero_init or self.depth_init):
-      raise UserError(f'method.kernels is {self.kernels!r}, which undoes the scale at which kernels start, and '
-                      "method.zero_init and depth_init are about that: use kernels='plain'")
-    if self.kernels == 'standardized' and (self.norm == 'none' or self.last_norm_only):
-      raise UserError("method.kernels='standardized' multiplies by the root of fan_in, which a norm must divide by: "
-                      "choose a norm, or kernels='scaled'")
-    if not 0 <= self.dropout < 1:
-      raise UserError(f'method.dropout is {self.dropout}; it is the probability of dropping, from 0 to below 1')
-    if not (math.isfinite(self.merge_scale) and self.merge_scale > 0):
-      raise UserError(f'method.merge_scale is {self.merge_scale}; it must be a positive number')
-    for field in ('scalar_rate', 'clip'):
-      if not (math.isfinite(getattr(self, field)) and getattr(self, field) >= 0):
-        raise UserError(f'method.{field} is {getattr(self, field)}; it must be zero or a positive number')
-    if self.branch_scale not in (INVERSE_SQRT_D, INVERSE_D):
-      if type(self.branch_scale) not in (int, float) or not (math.isfinite(self.branch_scale) and self.branch_scale):
-        raise UserError(f'method.branch_scale is {self.branch_scale!r}; it must be a number other than 0, '
-                        f'{INVERSE_SQRT_D} or {INVERSE_D}')
-      object.__setattr__(self, 'branch_scale', float(self.branch_scale))  # so that 1 and 1.0 have one label
-    if self.alpha_per_channel and (self.alpha is None or reference(self.alpha)):
-      raise UserError('method.alpha_per_channel is about a trained multiplier: give method.alpha a number')
-    if self.alpha not in (None, INVERSE_SQRT_D, INVERSE_D) and not reference(self.alpha):
-      if type(self.alpha) not in (int, float) or not math.isfinite(self.alpha):
-        raise UserError(f'method.alpha is {self.alpha!r}; it must be a number, {INVERSE_SQRT_D}, {INVERSE_D}, '
-                        'FILE.py:FUNCTION, or none')
-      object.__setattr__(self, 'alpha', float(self.alpha))  # so that 0 and 0.0 have one label
-      if self.alpha == 0 and self.zero_init:
-        raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
-                        'branches would stay dead for ever; use one of the two')
+    for field in NUMBERS:  # so that 0 and 0.0 have one label
+      if type(getattr(self, field)) is int:
+        object.__setattr__(self, field, float(getattr(self, field)))
+    check(self)
 
   @property
   def functions(self):

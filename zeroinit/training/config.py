@@ -7,14 +7,13 @@ import os
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from zeroinit import data, methods
+from zeroinit import data, methods, ranges
 from zeroinit.networks import own_functions
 from zeroinit.networks.layers import CLASSIFIER_INITS, KERNEL_INITS
 from zeroinit.system import references, settings, users_files
 from zeroinit.system.errors import UserError, suggestion
 from zeroinit.training.optimizer import WEIGHT_DECAY_ON
 
-NUMBERS_OR_WORDS = ('alpha', 'branch_scale')  # fields of a method of no one type: at their values `Method` looks
 NETWORKS = ('wide_resnet', 'cifar_resnet', 'resnet50_v1', 'resnet50_v2', 'vgg')  # see recipe.network
 
 # May differ between a run and its continuation, since they change no number.
@@ -77,7 +76,7 @@ def method_fields(name):
   row = methods.row(name)
   fields = ConfigDict({'name': name, **dataclasses.asdict(row)})
   del fields.code
-  for field in NUMBERS_OR_WORDS:
+  for field in ranges.NUMBERS:
     del fields[field]
     fields[field] = config_dict.placeholder(object)
     fields[field] = getattr(row, field)
@@ -211,7 +210,7 @@ def check(config):
   method = method_of(config)
   batch, parts = config.batch_size, config.micro_batches
   need(batch % parts == 0, f'micro_batches is {parts}, which does not divide batch_size {batch}')
-  need(method.norm not in methods.OVER_THE_BATCH or parts == 1,
+  need(method.norm not in ranges.OVER_THE_BATCH or parts == 1,
        f'a norm like {method.norm!r} takes its statistics over the whole batch, which micro_batches={parts} never has '
        'in one piece; use micro_batches=1, or ghost_norm with a ghost_size that divides the micro-batch')
   ghost = min(method.ghost_size, batch)
@@ -234,7 +233,7 @@ def _check_fields(config):
     for name, kind in ((name, type(expected)) for name, expected in reference.items()):
       value = group.get(name)
       fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-      if not fits and name not in NUMBERS_OR_WORDS:
+      if not fits and name not in ranges.NUMBERS:
         raise UserError(f'{prefix}{name} is {value!r}; it must be {_KINDS[kind]}')
       if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f'{prefix}{name} is too large: 2^63 is more than can be reckoned with')
