@@ -191,7 +191,7 @@ def test_the_gradients_are_those_of_the_loss_as_a_function_of_the_layer():
 
 @pytest.mark.parametrize('name', ['none', 'zeroinit', 'fixup'])
 def test_without_a_norm_there_is_nothing_to_look_at(name):
-  with pytest.raises(UserError, match='WRN-10-1 has no norm'):
+  with pytest.raises(UserError, match='WRN-10-1 has no batch or ghost norm'):
     measured(wide(name))
 
 

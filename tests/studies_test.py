@@ -255,7 +255,7 @@ MISTAKES = [
     ('--study=digits --workdir=W --set=method.name=none', 'no field method.name'),
     ('', 'say which study'),
     ('--study=table1 --config=my.py --workdir=W', 'say which study'),
-    ('--study=tabel1 --workdir=W', "no study 'tabel1'; there are: digits, rates, table1"),
+    ('--study=tabel1 --workdir=W', "no study 'tabel1'; there are: digits, successors, rates, table1"),
     ('--study=digits', '--workdir'),
     ('--study=digits --workdir=W --methods=dropuot', 'the study has no method dropuot; it has: none, batch_norm'),
     ('--study=digits --workdir=W --set=lerning_rate=1', "no field lerning_rate; did you mean 'learning_rate'?"),

@@ -22,8 +22,9 @@ STARTS = (('he', 'zero'), ('he', 'lecun'), ('truncated', 'truncated'), ('he', 's
 
 
 def names():
-  """Of the studies here."""
-  return [name for name, value in globals().items() if inspect.isgeneratorfunction(value) and not name.startswith('_')]
+  """Of the studies here, then of those in CPU-hours."""
+  found = [name for name, value in globals().items() if inspect.isgeneratorfunction(value) and not name.startswith('_')]
+  return sorted(found, key=lambda name: globals()[name].__module__ != __name__)
 
 
 def digits():
