@@ -845,7 +845,8 @@ def test_the_figures_of_a_study_over_batch_sizes(tmp_path):
   make_study(tmp_path, 'figure1', lambda cell: (0.9, 0.2) if cell.learning_rate < 8 else None, axes={'seed': [0]})
   write_report(tmp_path)
   assert sorted(path.name for path in tmp_path.glob('*.png')) == [
-      'report_accuracy_rate.png', 'report_best_batch_size.png', 'report_loss_rate.png', 'report_rate_batch_size.png']
+      'report_accuracy_rate.png', 'report_best_batch_size.png', 'report_loss_rate.png', 'report_order.png',
+      'report_rate_batch_size.png']
 
 
 def test_csv_reads_back(tmp_path):
