@@ -13,7 +13,6 @@ INVERSE_SQRT_D, INVERSE_D = 'inverse_sqrt_d', 'inverse_d'
 OVER_THE_BATCH = ('batch', 'batch_renorm')
 BY_EXAMPLE = ('none', 'group', 'layer', 'instance', 'filter_response', 'evonorm_s0', 'dynamic_tanh', 'derf')
 NORMS = (*OVER_THE_BATCH, 'ghost', *BY_EXAMPLE)
-KINDS = {bool: bool, int: int, float: (int, float), str: str}  # of fields of that type, what a value can be
 # Of these fields, the values.
 CHOICES = {
     'norm': NORMS,
@@ -28,8 +27,7 @@ def check(method):
   """Raises UserError, naming the field and what to do, where a value or a combination of values makes no sense."""
   for field in dataclasses.fields(method):
     value = getattr(method, field.name)
-    if field.type in KINDS and (not isinstance(value, KINDS[field.type])
-                                or isinstance(value, bool) != (field.type is bool)):
+    if field.type in (bool, int, float, str) and not fits(value, field.type):
       raise UserError(f'method.{field.name} is {value!r}; it must be of the type {field.type.__name__}')
   for field, values in CHOICES.items():
     value = getattr(method, field)
@@ -76,6 +74,12 @@ def check(method):
     if method.alpha == 0 and method.zero_init:
       raise UserError('method.alpha=0 with method.zero_init: each zero hides the other from the gradient, so the '
                       'branches would stay dead for ever; use one of the two')
+
+
+def fits(value, kind):
+  """Whether a value can stand in a field of that type: a whole number also in one of floats, True and False in neither.
+  """
+  return isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _is_number(value):

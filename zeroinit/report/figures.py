@@ -387,8 +387,7 @@ def image_of(gathered, figure, lines, file, text):
   """The page.Image of a figure, with its legend, and the study's name and departures above it."""
   says = header.departures(gathered)
   title = gathered.study.name + (f' ({"; ".join(says)})' if says else '')
-  columns = max(1, min(len(lines), 4 if figure.get_figwidth() > 7 else 3))
-  finish(figure, title, [look for _, look in lines.values()], columns)
+  finish(figure, title, [look for _, look in lines.values()], min(len(lines), 4 if figure.get_figwidth() > 7 else 3))
   png = io.BytesIO()
   figure.savefig(png, format='png')
   return page.Image(file, text, png.getvalue(), tuple(_values(figure)))

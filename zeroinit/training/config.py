@@ -232,8 +232,7 @@ def _check_fields(config):
       raise UserError(f'there is no field {prefix}{unknown[0]}{suggestion(unknown[0], reference)}')
     for name, kind in ((name, type(expected)) for name, expected in reference.items()):
       value = group.get(name)
-      fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-      if not fits and name not in ranges.NUMBERS:
+      if not ranges.fits(value, kind) and name not in ranges.NUMBERS:
         raise UserError(f'{prefix}{name} is {value!r}; it must be {_KINDS[kind]}')
       if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f'{prefix}{name} is too large: 2^63 is more than can be reckoned with')

@@ -79,10 +79,10 @@ def without_law(net):
     return 'blocks that end with a ReLU (V1)'
   if net.method.inner.functions:
     return "functions of one's own"
-  one_number = {'instance': True, 'group': math.gcd(net.method.groups, getattr(net, 'channels', 0)) == getattr(
-      net, 'channels', None)}  # in a group, where there is one position
-  if getattr(net, 'kind', 'conv') != 'conv' and one_number.get(net.method.inner.norm):
-    return f'a {net.method.inner.norm} norm of single numbers, which makes them zero'
+  if getattr(net, 'kind', 'conv') != 'conv':  # a toy whose images have one position
+    in_a_group = {'instance': 1, 'group': net.channels // math.gcd(net.method.groups, net.channels)}
+    if in_a_group.get(net.method.inner.norm) == 1:
+      return f'a {net.method.inner.norm} norm of single numbers, which makes them zero'
   return f'{net.method.inner.norm} in the place of a norm' if net.method.inner.norm in WITHOUT_LAW else ''
 
 
