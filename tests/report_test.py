@@ -296,7 +296,7 @@ def test_title_and_caption_say_what_departs_from_the_paper(tmp_path, axes, field
 
 def test_a_pocket_study_stands_beside_the_papers_network_and_says_so(tmp_path):
   study = make_study(tmp_path, 'pocket_table1', outcome=lambda cell: (0.45, 1.5), methods=['ghost_norm', 'multiplier'])
-  assert header.departures(groups.gather(study)) == ['SHORTENED to 1 epoch', 'WRN-16-1 for WRN-16-4']
+  assert header.departures(groups.gather(study)) == ['SHORTENED to 2 epochs', 'WRN-16-1 for WRN-16-4']
   assert row(accuracy_table(study), method='multiplier')['published'] == '94.0 ± 0.1'
   assert 'Not comparable' in accuracy_table(study).caption
 

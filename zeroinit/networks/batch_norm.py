@@ -48,8 +48,8 @@ class GhostNorm(nn.Module):
       normalized, mean, var = standardize_groups(grouped, scale, bias)
       normalized = normalized.reshape(x.shape)
       if not self.is_initializing():
-        running_mean.value = 0.9 * running_mean.value + 0.1 * mean.reshape(-1, channels).mean(0)
-        running_var.value = 0.9 * running_var.value + 0.1 * var.reshape(-1, channels).mean(0)
+        move(running_mean, mean.reshape(-1, channels).mean(0))
+        move(running_var, var.reshape(-1, channels).mean(0))
     else:
       normalized = scaled(x, running_mean.value, running_var.value, scale, bias)
     if self.noisy:
@@ -161,10 +161,15 @@ class BatchRenorm(nn.Module):
     r = lax.stop_gradient(jnp.clip(jnp.sqrt(var + EPSILON) / running_std, 1 / largest_r, largest_r))
     d = lax.stop_gradient(jnp.clip((mean - running_mean.value) / running_std, -largest_d, largest_d))
     if not self.is_initializing():
-      running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-      running_var.value = 0.9 * running_var.value + 0.1 * var
+      move(running_mean, mean)
+      move(running_var, var)
       updates.value += 1
     return scaled(x, mean, var, scale * r, scale * d + bias)
+
+
+def move(average, statistic):
+  """A running average, a variable of flax, by a tenth of the way towards the statistic of this batch."""
+  average.value = 0.9 * average.value + 0.1 * statistic
 
 
 def wide(x):
