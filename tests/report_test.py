@@ -26,7 +26,7 @@ from zeroinit.methods import METHODS
 from zeroinit.report import figures, findings, groups, header, live, page, print_report, ranking, tables, write_report
 from zeroinit.report.findings import pocket, rates, santurkar
 from zeroinit.report.findings.batch_size import FIGURE_1_BATCHES, FIGURE_3_BATCHES
-from zeroinit.report.findings.judging import FAILS, HOLDS, TOO_FEW, Setting, judge
+from zeroinit.report.findings.judging import DOES_NOT_HOLD, HOLDS, TOO_FEW, Setting, judge
 from zeroinit.report.published import OURS, SOURCES, published
 from zeroinit.runs import locks
 from zeroinit.studies import manifest, named, sweeps
@@ -514,13 +514,13 @@ def test_a_claim_holds_or_fails_or_lacks_runs(study, claim):
     if all(getattr(setting, name) == want for name, want in where.items()):
       numbers[what] = value
   finding = judge(claim, choices(settings))
-  assert finding.verdict == FAILS, finding
+  assert finding.verdict == DOES_NOT_HOLD, finding
 
   assert judge(claim, {}).verdict == TOO_FEW
   assert judge(claim, dict.fromkeys(settings, 'is not complete')).verdict == TOO_FEW
 
 
-@pytest.mark.parametrize('biases, verdict', [((0.8, 0.1), HOLDS), ((0.8, 0.81), FAILS), ((0.8,), TOO_FEW)])
+@pytest.mark.parametrize('biases, verdict', [((0.8, 0.1), HOLDS), ((0.8, 0.81), DOES_NOT_HOLD), ((0.8,), TOO_FEW)])
 def test_what_santurkars_figure_1_says_of_two_rates(biases, verdict):
   of = lambda accuracies: {'test_accuracy': Choice(None, tuple(
       Score(rate, mean, None, 1, 1, 0) for rate, mean in zip((0.1, 0.5), accuracies, strict=False)), (), None)}
@@ -577,14 +577,14 @@ def test_claims_about_rates(tmp_path, fails, where):
 
   study = make_study(tmp_path, 'rates', outcome=outcome)
   found = findings.table('rates', groups.gather(study).groups).rows
-  expected = [FAILS if claim.__name__ == fails else HOLDS for claim in rates.CLAIMS['rates']]
+  expected = [DOES_NOT_HOLD if claim.__name__ == fails else HOLDS for claim in rates.CLAIMS['rates']]
   assert [verdict for _, verdict, _ in found] == expected
 
 
 def test_none_that_trains_at_1_is_not_that_of_the_paper(tmp_path):
   study = make_study(tmp_path, 'rates', outcome=lambda cell: (0.4, 1.8))
   said = {claim: verdict for claim, verdict, _ in findings.table('rates', groups.gather(study).groups).rows}
-  assert said['Without normalization WRN-16-4 does not learn at 2^0.'] == FAILS
+  assert said['Without normalization WRN-16-4 does not learn at 2^0.'] == DOES_NOT_HOLD
 
 
 @pytest.mark.parametrize('name, axes, judged, on', [

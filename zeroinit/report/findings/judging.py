@@ -7,7 +7,7 @@ import typing
 from zeroinit.report.groups import ACCURACY
 from zeroinit.report.tables import value
 
-HOLDS, FAILS, TOO_FEW = 'holds', 'fails', 'too few runs'
+HOLDS, DOES_NOT_HOLD, TOO_FEW = 'holds', 'does not hold', 'too few runs'
 
 
 class Setting(typing.NamedTuple):
@@ -29,7 +29,7 @@ class Setting(typing.NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Finding:
   claim: str
-  verdict: str  # HOLDS, FAILS or TOO_FEW
+  verdict: str  # HOLDS, DOES_NOT_HOLD or TOO_FEW
   numbers: str  # or what is missing
 
 
@@ -69,7 +69,7 @@ def judge(claim, settings):
     holds, numbers = claim(settings)
   except CannotJudge as missing:
     return Finding(says, TOO_FEW, str(missing))
-  return Finding(says, HOLDS if holds else FAILS, numbers)
+  return Finding(says, HOLDS if holds else DOES_NOT_HOLD, numbers)
 
 
 def choice(settings, metric, method, depth=None, batch_size=None, l2=True, drop_by=2.0, epochs=None, width=None,
