@@ -24,12 +24,12 @@ def pocket_figure1():
 
   Batch norm is over the whole batch. The number of epochs is fixed, so a large batch makes few updates.
   """
-  for method, at_64, largest in (('none', -3, -2), ('zeroinit', 0, 2), ('batch_norm', 1, 2)):
-    for log2_batch in (4, 6, 8, 10):
-      best = min(at_64 + log2_batch - 6, largest)
-      for log2_rate in (best - 1, best, best + 1):
+  best = {'none': (-4, -3, -3, -3), 'zeroinit': (-1, 0, 1, 2), 'batch_norm': (-1, 1, 2, 2)}  # log2
+  for method, of_batches in best.items():
+    for batch_size, middle in zip((16, 64, 256, 1024), of_batches, strict=True):
+      for log2_rate in (middle - 1, middle, middle + 1):
         for seed in range(2):
-          yield f'cifar10:{method}', {**WIDTH, 'epochs': 1.0, 'batch_size': 2**log2_batch,
+          yield f'cifar10:{method}', {**WIDTH, 'epochs': 1.0, 'batch_size': batch_size,
                                       'learning_rate': 2.0**log2_rate, 'seed': seed}
 
 
