@@ -13,6 +13,7 @@ from rows import UNLIKE, few
 from zeroinit.data import digits
 from zeroinit.methods import METHODS
 from zeroinit.ranges import OVER_THE_BATCH
+from zeroinit.system import environment
 from zeroinit.training import resident, step
 from zeroinit.training.batches import draw, standardize
 from zeroinit.training.clipping import clipped
@@ -251,3 +252,24 @@ def test_a_run_lowers_its_rate_on_a_plateau():
   for epoch in range(1, 8):  # nothing moves, so the loss only changes with the crops
     state = resident.train_steps(recipe, state, *TRAIN, 2 * epoch)
   assert float(plateau_factor(state.momentum)) < 1
+
+
+@pytest.mark.parametrize('method, batch_size, devices, micro_batches', [
+    ('none', 64, 1, 4), ('zeroinit', 1024, 1, 64), ('zeroinit', 64, 4, 1), ('zeroinit', 1024, 8, 8), ('none', 24, 1, 2),
+    ('none', 17, 1, 1), ('group_norm', 8, 1, 1), ('ghost_norm', 1024, 1, 16), ('ghost_norm', 256, 8, 2),
+    ('ghost_norm', 16, 1, 1), ('batch_norm', 1024, 1, 1), ('batch_renorm', 1024, 8, 1)])
+def test_on_cpus_a_batch_is_cut_into_parts_that_fit_the_cache(method, batch_size, devices, micro_batches, monkeypatch):
+  """Of 32x32 pixels and 16 channels 16 examples are 1 MiB. What a norm sees stays whole; each device has a share."""
+  monkeypatch.setattr(environment, 'threads', lambda: 1)
+  config = base_config(method)
+  config.update(width=1, batch_size=batch_size)
+  assert make_recipe(config, 50_000, jax.devices()[:devices]).micro_batches == micro_batches
+
+
+def test_with_more_threads_the_parts_are_larger(monkeypatch):
+  monkeypatch.setattr(environment, 'threads', lambda: 4 * jax.local_device_count())
+  config = base_config('none')
+  config.update(width=4, batch_size=128)
+  assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches == 8  # 4 examples for each of 4 threads
+  config.micro_batches = 16
+  assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches == 16  # at least what the config says

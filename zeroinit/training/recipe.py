@@ -1,6 +1,7 @@
 """From a config to what a training step is made of: the network, the schedule, and the devices."""
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax
@@ -8,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zeroinit import data
+from zeroinit import data, ranges
 from zeroinit.networks.own_network import build
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 from zeroinit.networks.vgg import VGG
-from zeroinit.system import processes
+from zeroinit.system import environment, processes
 from zeroinit.system.errors import UserError
 from zeroinit.training.config import functions, method_of
 from zeroinit.training.optimizer import Plateau, Schedule, stepwise
+
+CACHE = 2**20  # bytes of one activation that a thread keeps near
 
 
 class DoesNotDivide(UserError):
@@ -30,7 +33,7 @@ class Recipe:
     net: the network.
     schedule: the learning rate as a factor on the one that is tuned.
     batch_size: examples per update, over all devices.
-    micro_batches: parts into which a batch is cut, whose gradients are accumulated.
+    micro_batches: parts into which a batch is cut, whose gradients are accumulated; on CPUs see `in_the_cache`.
     plateau: what else lowers the rate, or None.
     momentum, dampening, weight_decay, weight_decay_on: see `optimizer`.
     crop, flip, mean, std: see `batches`.
@@ -125,14 +128,35 @@ def make_recipe(config, train_examples, devices=None):
   if used < len(devices) and processes.count() > 1:
     raise DoesNotDivide(f'{len(devices)} devices in {processes.count()} processes do not divide a (micro-)batch of '
                         f'{micro_batch}; use another batch_size or micro_batches, or fewer processes')
-  info = data.info(config.dataset, config.data_dir)
+  info, net = data.info(config.dataset, config.data_dir), network(config)
+  parts = config.micro_batches
+  if devices[0].platform == 'cpu' and 'network' not in functions(config):
+    parts = config.batch_size // in_the_cache(micro_batch, used, net.method, config.width, image_shape(config))
   return Recipe(
-      net=network(config),
+      net=net,
       schedule=schedule(config, train_examples), plateau=_plateau(config, train_examples),
-      batch_size=config.batch_size, micro_batches=config.micro_batches,
+      batch_size=config.batch_size, micro_batches=parts,
       momentum=config.momentum, dampening=config.dampening,
       weight_decay=config.weight_decay, weight_decay_on=config.weight_decay_on,
       crop=config.crop, flip=config.flip, mean=info.mean, std=info.std, image_shape=image_shape(config),
       deterministic=config.deterministic,
       # Not jax.make_mesh, which on a TPU refuses some numbers of chips.
       mesh=Mesh(np.array(devices[:used]), ('data',), axis_types=(AxisType.Auto,)))
+
+
+def in_the_cache(examples, devices, method, width, image_shape):
+  """Into parts of how many examples CPUs best cut a (micro-)batch: docs/speed.md, "In parts that fit the cache".
+
+  As nearly as they divide it, parts of which an activation of the first stage, float32 [examples, height, width,
+  16 * width], is CACHE bytes for each thread, but 4 examples at least: every part adds to all gradients once more.
+  Parts change no statistic: a norm over the batch, as one of one's own may be, has one, and ghost batches stay whole.
+  Every device has its share of each.
+  """
+  if method.norm not in (*ranges.BY_EXAMPLE, 'ghost'):
+    return examples
+  together = math.lcm(devices, min(method.ghost_size, examples) if method.norm == 'ghost' else 1)
+  height, across, _ = image_shape
+  threads = max(environment.threads() // jax.local_device_count(), 1) * devices
+  room = threads * max(CACHE / (height * across * 16 * width * 4), 4)
+  sizes = [size for size in range(together, examples + 1, together) if examples % size == 0]
+  return min(sizes, key=lambda size: abs(math.log(size / room)))
