@@ -73,7 +73,7 @@ def main(argv):
     clock = [speed for _, speed in values]
     ratios = [speed / other for speed, (_, other) in zip(clock, speeds['array_record'], strict=True)]
     rows.append({'form': form, 'images_per_second': statistics.median(clock),
-                 'over_array_record': loading.summary(ratios)})
+                 'over_array_record': record.summary(ratios)})
     print(f'{form:14s}{np.median(clock):7.0f} images/s, over array_record '
           '{median:.2f} ({min:.2f} to {max:.2f})'.format(**rows[-1]['over_array_record']))
   record.write(path, {'data': there.title, 'size': loading.SIZE.value, 'rounds': loading.ROUNDS.value,

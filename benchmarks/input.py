@@ -154,10 +154,6 @@ def resizing(split):
   return rows
 
 
-def summary(values):
-  return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
-
-
 def main(argv):
   del argv
   dataset, path = imagenet.load(DATA_DIR.value), record.prepare()
@@ -177,15 +173,15 @@ def main(argv):
   for name, values in speeds.items():
     row = {'contender': name}
     for i, kind in enumerate(('cpu', 'clock')):
-      row[kind] = summary([value[i] for value in values])
-      row[f'{kind}_ours_over_it'] = summary([a[i] / b[i] for a, b in zip(speeds[OURS], values, strict=True)])
+      row[kind] = record.summary([value[i] for value in values])
+      row[f'{kind}_ours_over_it'] = record.summary([a[i] / b[i] for a, b in zip(speeds[OURS], values, strict=True)])
     rows.append(row)
     cells = ('{median:7.0f} ({min:5.0f} to {max:5.0f})'.format(**row[kind]) for kind in ('cpu', 'clock'))
     print(f'{name:40s} {"   ".join(f"{cell:>28s}" for cell in cells)}')
   measured = {'data': dataset.title, 'size': SIZE.value, 'rounds': ROUNDS.value, 'images_per_second': rows}
   for i, kind in enumerate(('cpu', 'clock')):
     ratios = [ours[i] / max(speeds[name][turn][i] for name in references) for turn, ours in enumerate(speeds[OURS])]
-    measured[f'{kind}_ratio'] = summary(ratios)
+    measured[f'{kind}_ratio'] = record.summary(ratios)
     print(f'ours / the faster of {" and ".join(references)}, {kind}: ' + '{median:.2f} ({min:.2f} to {max:.2f})'.format(
         **measured[f'{kind}_ratio']))
   measured['resizing'] = resizing(split)

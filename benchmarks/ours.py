@@ -42,9 +42,7 @@ def main(argv):
   config.update(depth=DEPTH.value, width=WIDTH.value, batch_size=BATCH_SIZE.value, dtype=DTYPE.value,
                 remat=REMAT.value, learning_rate=1e-3)
   recipe = make_recipe(config, INFO.train_examples, jax.devices()[:DEVICES.value])
-  random = np.random.default_rng(0)
-  data = jax.device_put((random.integers(0, 256, (INFO.train_examples, *image_shape(config)), np.uint8),
-                         random.integers(0, 10, INFO.train_examples, np.int32)), recipe.replicated)
+  data = jax.device_put(images(config), recipe.replicated)
   began = time.perf_counter()
   state = jax.block_until_ready(init_state(recipe, config.learning_rate, config.seed))
   initialized = time.perf_counter()
@@ -71,6 +69,13 @@ def main(argv):
       'peak_memory_mb': memory['peak_bytes_in_use'] / 1e6 if 'peak_bytes_in_use' in memory else None}))
 
 
+def images(config):
+  """Random ones, as many as of CIFAR-10, and their labels."""
+  random = np.random.default_rng(0)
+  return (random.integers(0, 256, (INFO.train_examples, *image_shape(config)), np.uint8),
+          random.integers(0, 10, INFO.train_examples, np.int32))
+
+
 class Loop:
   """Updates as `train` does them: up to the end of an epoch in one dispatch."""
 
@@ -92,7 +97,8 @@ class Bare:
   def __init__(self, recipe, state, data):
     examples = jnp.arange(recipe.batch_size)
     draw = jax.jit(lambda: batches.draw(*data, examples, jnp.uint32(0), 0, recipe.crop, recipe.flip))
-    self.batch = jax.device_put(jax.tree.map(lambda x: x[None], draw()), recipe.divided(axis=1))
+    cut = lambda x: x.reshape(recipe.micro_batches, -1, *x.shape[1:])
+    self.batch = jax.device_put(jax.tree.map(cut, draw()), recipe.divided(axis=1))
     self.update = compiling.jit(partial(train_step, recipe), donate_argnums=0)
     self.state = state
     self.run(1)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pathlib
+import statistics
 import sys
 
 import jax
@@ -38,3 +39,7 @@ def write(path, measured, packages=()):
   surroundings['versions'] |= {name: importlib.metadata.version(name) for name in packages}
   command = ' '.join([f'python -m benchmarks.{pathlib.Path(sys.argv[0]).stem}', *sys.argv[1:]])
   json_files.write(path, {'command': command, **measured, **surroundings})
+
+
+def summary(values):
+  return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}

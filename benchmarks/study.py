@@ -10,7 +10,6 @@ import csv
 import json
 import pathlib
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -69,7 +68,7 @@ def main(argv):
   ratios = {}
   for name in (LOOP, SHARED):
     over = [turn[name]['seconds'] / turn[OURS]['seconds'] for turn in turns]
-    ratios[name] = {'median': statistics.median(over), 'min': min(over), 'max': max(over)}
+    ratios[name] = record.summary(over)
     print(f'{name}, over ours: {ratios[name]["median"]:.2f} ({min(over):.2f} to {max(over):.2f})')
   record.write(path, {'seconds_over_ours': ratios, 'turns': turns}, packages=['torch'])
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zeroinit import data, ranges
+from zeroinit import data
 from zeroinit.networks.own_network import build
 from zeroinit.networks.resnet import CifarResNet, ResNet50V1, ResNet50V2, WideResNet
 from zeroinit.networks.vgg import VGG
@@ -152,9 +152,7 @@ def in_the_cache(examples, devices, method, width, image_shape):
   Parts change no statistic: a norm over the batch, as one of one's own may be, has one, and ghost batches stay whole.
   Every device has its share of each.
   """
-  if method.norm not in (*ranges.BY_EXAMPLE, 'ghost'):
-    return examples
-  together = math.lcm(devices, min(method.ghost_size, examples) if method.norm == 'ghost' else 1)
+  together = math.lcm(devices, method.examples_together(examples))
   height, across, _ = image_shape
   threads = max(environment.threads() // jax.local_device_count(), 1) * devices
   room = threads * max(CACHE / (height * across * 16 * width * 4), 4)
