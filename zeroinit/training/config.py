@@ -46,7 +46,7 @@ def base_config(method):
 
   # Optimization.
   config.batch_size = 64  # examples per update, over all devices
-  config.micro_batches = 1  # parts of a batch whose gradients are accumulated
+  config.micro_batches = 1  # parts of a batch whose gradients are accumulated; on CPUs at least so many
   config.learning_rate = 0.125
   config.epochs = 200.0
   config.first_drop = 1 / 2  # the rate is constant for so much of the run, then divided by drop_by,
