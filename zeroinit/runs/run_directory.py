@@ -224,7 +224,7 @@ def read_config(path):
     if info:  # so that a network can be had without its data
       data.remember(config.dataset, config.data_dir, info)
     check(config)
-  except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+  except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UserError) as error:
     raise UserError(f'{path} is not the config of a run of this version: {first_line(error)}') from error
   return config
 
