@@ -139,7 +139,8 @@ def test_unknown_device(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['config.json', 'result.json', 'metrics.jsonl'])
-@pytest.mark.parametrize('content', ['{"depth": ', '[1]', '\x00\x01', f'{{"learning_rate": {10**400}, "method": {{}}}}'])
+@pytest.mark.parametrize('content', [
+    '{"depth": ', '[1]', '\x00\x01', f'{{"learning_rate": {10**400}, "method": {{}}}}'])
 def test_damaged_file_of_a_run(name, content, tmp_path):
   workdir = tmp_path / 'run'
   workdir.mkdir()
