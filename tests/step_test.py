@@ -256,8 +256,8 @@ def test_a_run_lowers_its_rate_on_a_plateau():
 
 @pytest.mark.parametrize('method, batch_size, devices, micro_batches', [
     ('none', 64, 1, 4), ('zeroinit', 1024, 1, 64), ('zeroinit', 64, 4, 1), ('zeroinit', 1024, 8, 8), ('none', 24, 1, 2),
-    ('none', 17, 1, 1), ('group_norm', 8, 1, 1), ('ghost_norm', 1024, 1, 16), ('ghost_norm', 256, 8, 2),
-    ('ghost_norm', 16, 1, 1), ('batch_norm', 1024, 1, 1), ('batch_renorm', 1024, 8, 1)])
+    ('none', 17, 1, 1), ('group_norm', 8, 1, 1), ('ghost_norm', 1024, 1, 16), ('ghost_norm', 256, 8, 1),
+    ('ghost_norm', 1024, 8, 2), ('ghost_norm', 16, 1, 1), ('batch_norm', 1024, 1, 1), ('batch_renorm', 1024, 8, 1)])
 def test_on_cpus_a_batch_is_cut_into_parts_that_fit_the_cache(method, batch_size, devices, micro_batches, monkeypatch):
   """Of 32x32 pixels and 16 channels 16 examples are 1 MiB. What a norm sees stays whole; each device has a share."""
   monkeypatch.setattr(environment, 'threads', lambda: 1)
@@ -273,3 +273,13 @@ def test_with_more_threads_the_parts_are_larger(monkeypatch):
   assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches == 8  # 4 examples for each of 4 threads
   config.micro_batches = 16
   assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches == 16  # at least what the config says
+
+
+def test_what_is_of_ones_own_gets_the_batch_that_the_config_says(tmp_path):
+  """It may look at all of it, or draw numbers for it."""
+  (tmp_path / 'mine.py').write_text('def scale(module, branch, train):\n  return branch.mean()\n')
+  config = base_config('none')
+  config.update(width=1, batch_size=1024)
+  assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches > 1
+  config.method.alpha = f'{tmp_path}/mine.py:scale'
+  assert make_recipe(config, 50_000, jax.devices()[:1]).micro_batches == 1

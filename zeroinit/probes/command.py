@@ -234,7 +234,7 @@ def _overrides():
 
 
 def _prepared(config):
-  """The config with the batch of the probe, which is never cut into micro-batches."""
+  """The config with the batch of the probe, which is measured in one piece."""
   config = ConfigDict(config.to_dict())
   config.update(batch_size=FLAGS.batch_size or config.batch_size, micro_batches=1)
   check(config)
